@@ -1,0 +1,1 @@
+"""One device family a file; each driver speaks one protocol and fills one role."""

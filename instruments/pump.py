@@ -1,0 +1,153 @@
+"""The pump beam: source, shutter, attenuator, energy meter and area make fluence and shots.
+
+Fluence = pulse energy / area. The energy is measured by a pick-off behind the attenuator where the
+bench has an energy meter (before the shutter, so that measuring costs the sample nothing), and
+otherwise taken from the attenuator's calibration. Shots count only while the shutter is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from instruments.clock import Clock
+from instruments.config import LimitsTable, PumpTable
+from instruments.errors import DeviceFault, InstrumentError, LimitError
+from instruments.roles import Attenuator, EnergyMeter, Limits, Shutter
+
+
+@dataclass(frozen=True)
+class Fluence:
+    """A fluence as the bench knows it.
+
+    value and error (independent of other records, one standard deviation) in uJ/cm2; pulse
+    energy and the spread of single pulses in J; measured: by the meter, or from calibration.
+    The error of the scale that all records share is PumpBeam.fluence_rel_unc.
+    """
+
+    value_uJ_cm2: float  # noqa: N815
+    error_uJ_cm2: float  # noqa: N815
+    pulse_energy_J: float  # noqa: N815
+    pulse_spread_J: float  # noqa: N815
+    measured: bool
+
+
+class PumpBeam:
+    """What hits the sample, and how much of it has."""
+
+    def __init__(
+        self,
+        source: PumpTable,
+        clock: Clock,
+        attenuator: Attenuator | None,
+        shutter: Shutter | None,
+        energy_meter: EnergyMeter | None,
+        limits: LimitsTable,
+    ) -> None:
+        self.source = source
+        self.clock = clock
+        self.attenuator = attenuator
+        self.shutter = shutter
+        self.energy_meter = energy_meter
+        self._limits = limits
+        self.shots = 0
+        self.dose_J_cm2 = 0.0
+        self._current: Fluence | None = None
+        self._opened_s: float | None = None
+
+    @property
+    def area_cm2(self) -> float:
+        """Area under the full beam (cm2)."""
+        return self.source.area_cm2
+
+    @property
+    def fluence_rel_unc(self) -> float:
+        """Relative error of the fluence scale, common to all records (one standard deviation)."""
+        return math.hypot(self.source.pulse_energy_rel_unc, self.source.area_rel_unc)
+
+    @property
+    def limits(self) -> Limits:
+        """The fluences (uJ/cm2) that bench file, laser and attenuator allow together."""
+        full = self.source.full_pulse_energy_J * 1e6 / self.area_cm2
+        low, high = 0.0, full
+        if self.attenuator is not None:
+            reach = self.attenuator.limits["transmission"]
+            low, high = full * reach.low, full * reach.high
+        return Limits(
+            max(low, self._limits.fluence_min_uJ_cm2),
+            min(high, self._limits.fluence_max_uJ_cm2),
+            "uJ/cm^2",
+        )
+
+    def shots_in(self, seconds: float) -> int:
+        """Return the laser shots in a time (at least one for any light at all)."""
+        return max(round(seconds * self.source.repetition_rate_Hz), 1)
+
+    def set_fluence(self, fluence_uJ_cm2: float) -> Fluence:
+        """Turn the attenuator for a fluence, then find out what it became.
+
+        Raises LimitError outside `limits`; nothing has moved then.
+        """
+        self.limits.check("fluence", fluence_uJ_cm2)
+        if self.attenuator is None:
+            raise LimitError("fluence: this bench has no attenuator", key="fluence")
+        full = self.source.full_pulse_energy_J * 1e6 / self.area_cm2
+        self._current = None
+        self.attenuator.set_transmission(fluence_uJ_cm2 / full)
+        return self.measure_fluence()
+
+    def measure_fluence(self, pulses: int | None = None) -> Fluence:
+        """Measure the fluence (energy meter), or take it from the calibration."""
+        count = pulses if pulses is not None else self.source.pulses_per_reading
+        if self.energy_meter is not None:
+            energy = self.energy_meter.read_pulses(count)
+            ratio = self.source.pick_off_ratio
+            mean, spread = energy.mean_J / ratio, energy.spread_J / ratio
+            error = energy.error_J / ratio
+        else:
+            if self.attenuator is None:
+                raise InstrumentError("the fluence is unknown: no attenuator and no energy meter")
+            full = self.source.full_pulse_energy_J
+            mean, spread = full * self.attenuator.transmission, 0.0
+            error = full * self.attenuator.transmission_error
+        scale = 1e6 / self.area_cm2
+        self._current = Fluence(
+            mean * scale, error * scale, mean, spread, self.energy_meter is not None
+        )
+        return self._current
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this beam has opened its shutter (what the blade says: shutter.is_open)."""
+        return self._opened_s is not None
+
+    def open(self) -> None:
+        """Let light on the sample; shots count from here."""
+        if self.shutter is None:
+            raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
+        self._opened_s = self.clock.now()
+        self.shutter.open()
+
+    def shut(self) -> None:
+        """Close the shutter; the shots since it opened are counted, seen closed or not."""
+        try:
+            if self.shutter is not None:
+                self.shutter.shut()
+        finally:
+            if self._opened_s is not None:
+                shots = self.shots_in(self.clock.now() - self._opened_s)
+                self._opened_s = None
+                self.shots += shots
+                if self._current is not None:
+                    self.dose_J_cm2 += shots * self._current.value_uJ_cm2 * 1e-6
+
+    @contextlib.contextmanager
+    def light(self) -> Iterator[None]:
+        """Have light on the sample inside the block, and never after it."""
+        try:
+            self.open()
+            yield
+        finally:
+            self.shut()

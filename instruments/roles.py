@@ -1,0 +1,339 @@
+"""The common interface: one small abstract class per role, units in every name.
+
+A measurement knows roles only; a driver fills one. Every role has an identity, a status, limits
+that are enforced before anything moves, `make_safe()`, a snapshot of its settings with units, and
+`close()`. Setting an attribute that the class does not have raises: a misspelt property must not
+pass in silence.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from instruments.errors import LimitError
+
+Value = float | int | bool | str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who an instrument says it is."""
+
+    vendor: str
+    model: str
+    serial: str = ""
+    firmware: str = ""
+
+    def __str__(self) -> str:
+        """Return it on one line."""
+        text = f"{self.vendor} {self.model}"
+        return text + (f" (serial {self.serial})" if self.serial else "")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an instrument is: `ok`, and a line for the operator."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of a snapshot, with its unit as text ("" where it has none)."""
+
+    value: Value
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The closed interval in which a quantity is allowed."""
+
+    low: float
+    high: float
+    unit: str
+
+    def check(self, name: str, value: float) -> float:
+        """Return `value`; raise LimitError if it is outside, or not a number."""
+        if not self.low <= value <= self.high:
+            raise LimitError(
+                f"{name}: {value:g} {self.unit} was asked, allowed is "
+                f"{self.low:g} to {self.high:g} {self.unit}",
+                key=name,
+            )
+        return value
+
+
+def refuse_unknown(instance: object, name: str) -> None:
+    """Raise AttributeError if `name` is neither private nor an attribute of the class."""
+    if not name.startswith("_") and not hasattr(type(instance), name):
+        known = vars(instance)
+        if name not in known:
+            raise AttributeError(f"{type(instance).__name__} has no setting {name!r}")
+
+
+class Role(abc.ABC):
+    """What every instrument of the bench can do."""
+
+    _sealed = False
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> Identity:
+        """Who the instrument said it is when it was opened."""
+
+    @abc.abstractmethod
+    def status(self) -> Status:
+        """Ask the instrument how it is; raises InstrumentError if it does not answer."""
+
+    @property
+    @abc.abstractmethod
+    def limits(self) -> Mapping[str, Limits]:
+        """The limits enforced before anything moves, by name of the setting."""
+
+    @abc.abstractmethod
+    def make_safe(self) -> None:
+        """Bring the instrument to the state in which it cannot harm; callable at any time."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> dict[str, Setting]:
+        """Return the settings as they are now, with units."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release the connection; callable more than once."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what the class does not have, once `_sealed` is set."""
+        if self._sealed:
+            refuse_unknown(self, name)
+        super().__setattr__(name, value)
+
+
+class Rotator(Role):
+    """A rotation mount."""
+
+    @property
+    @abc.abstractmethod
+    def homed(self) -> bool:
+        """Whether the angle can be trusted."""
+
+    @abc.abstractmethod
+    def home(self) -> None:
+        """Search the reference; blocks until done."""
+
+    @property
+    @abc.abstractmethod
+    def angle_deg(self) -> float:
+        """The angle, as the mount reports it, in degrees."""
+
+    @abc.abstractmethod
+    def move_to(self, angle_deg: float) -> float:
+        """Go to `angle_deg`, block until there, return the angle reached (degrees).
+
+        Raises NotReady before homing, LimitError outside the limits.
+        """
+
+    @property
+    @abc.abstractmethod
+    def resolution_deg(self) -> float:
+        """The uncertainty of a settled angle (one standard deviation, degrees)."""
+
+
+class Attenuator(Role):
+    """What sets the fraction of the pump that goes on to the sample."""
+
+    @property
+    @abc.abstractmethod
+    def transmission(self) -> float:
+        """The transmission now, 0 to 1, from the position read back."""
+
+    @property
+    @abc.abstractmethod
+    def transmission_error(self) -> float:
+        """One standard deviation of the transmission now (resolution and calibration)."""
+
+    @abc.abstractmethod
+    def set_transmission(self, transmission: float) -> float:
+        """Go to a transmission, return the one reached; LimitError outside the limits."""
+
+    @property
+    @abc.abstractmethod
+    def angle_deg(self) -> float:
+        """The position behind the transmission (degrees), for the record."""
+
+
+@dataclass(frozen=True)
+class Grating:
+    """A grating of a monochromator: slot, grooves per mm, blaze wavelength in nm (0: mirror)."""
+
+    slot: int
+    grooves_per_mm: float
+    blaze_nm: float
+
+
+class Monochromator(Role):
+    """What turns the wavelength window to the detector."""
+
+    @property
+    @abc.abstractmethod
+    def wavelength_nm(self) -> float:
+        """The centre wavelength, as read back, in nm."""
+
+    @abc.abstractmethod
+    def go_to(self, wavelength_nm: float) -> float:
+        """Go to a centre wavelength (nm), block until there, return the one read back."""
+
+    @property
+    @abc.abstractmethod
+    def gratings(self) -> tuple[Grating, ...]:
+        """The gratings that are installed."""
+
+    @property
+    @abc.abstractmethod
+    def grating(self) -> Grating:
+        """The grating in use."""
+
+    @abc.abstractmethod
+    def select_grating(self, slot: int) -> Grating:
+        """Turn to the grating in `slot`; LimitError if there is none."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One acquisition of a camera.
+
+    frames: (n, pixels) uint16 counts, vertically binned; saturation_counts: the count from which
+    a pixel is saturated; start_s and end_s: bench time (seconds since 1970).
+    """
+
+    frames: npt.NDArray[np.uint16]
+    exposure_s: float
+    saturation_counts: int
+    start_s: float
+    end_s: float
+
+    @property
+    def saturated(self) -> bool:
+        """Whether any pixel of any frame is saturated."""
+        return bool((self.frames >= self.saturation_counts).any())
+
+
+class Camera(Role):
+    """A CCD behind a spectrograph, read as a spectrum (full vertical binning)."""
+
+    @property
+    @abc.abstractmethod
+    def pixels(self) -> int:
+        """Pixels along the wavelength axis."""
+
+    @property
+    @abc.abstractmethod
+    def pixel_pitch_um(self) -> float:
+        """Distance of two pixels (micrometres)."""
+
+    @property
+    @abc.abstractmethod
+    def saturation_counts(self) -> int:
+        """The count from which a pixel is saturated."""
+
+    @property
+    @abc.abstractmethod
+    def exposure_s(self) -> float:
+        """The exposure of a frame (seconds), as read back."""
+
+    @abc.abstractmethod
+    def set_exposure_s(self, exposure_s: float) -> float:
+        """Set the exposure (seconds), return the one the camera took."""
+
+    @abc.abstractmethod
+    def acquire(self, frames: int = 1) -> Exposure:
+        """Take `frames` frames, block until they are read."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Stop an acquisition; callable at any time."""
+
+    @property
+    @abc.abstractmethod
+    def temperature_C(self) -> float:  # noqa: N802  (the unit's own capital)
+        """Sensor temperature (degrees Celsius)."""
+
+
+class Shutter(Role):
+    """What lets the pump through. Closed unless light is needed."""
+
+    @abc.abstractmethod
+    def open(self) -> None:
+        """Open, and return when the blade is seen open; raises InstrumentError otherwise."""
+
+    @abc.abstractmethod
+    def shut(self) -> None:
+        """Close, and return when the blade is seen closed; raises InstrumentError otherwise."""
+
+    @property
+    @abc.abstractmethod
+    def is_open(self) -> bool:
+        """Whether the blade is open, asked of the device."""
+
+
+@dataclass(frozen=True)
+class PulseEnergy:
+    """The mean of some pulses: mean_J, spread_J (standard deviation of single pulses), pulses."""
+
+    mean_J: float  # noqa: N815
+    spread_J: float  # noqa: N815
+    pulses: int
+    singles_J: npt.NDArray[np.float64] = field(  # noqa: N815
+        default_factory=lambda: np.empty(0), repr=False, compare=False
+    )
+
+    @property
+    def error_J(self) -> float:  # noqa: N802
+        """Standard error of the mean (J)."""
+        return self.spread_J / max(self.pulses, 1) ** 0.5
+
+
+class EnergyMeter(Role):
+    """What measures the energy of single pulses."""
+
+    @abc.abstractmethod
+    def read_pulses(self, pulses: int) -> PulseEnergy:
+        """Measure `pulses` pulses (J); NoReply if none comes."""
+
+    @abc.abstractmethod
+    def set_wavelength_nm(self, wavelength_nm: float) -> float:
+        """Set the wavelength correction (nm), return what the meter took."""
+
+    @abc.abstractmethod
+    def set_range_J(self, energy_J: float) -> float:  # noqa: N802, N803
+        """Choose the range that holds `energy_J`, return its upper end (J)."""
+
+
+class Stage(Role):
+    """A linear stage."""
+
+    @property
+    @abc.abstractmethod
+    def homed(self) -> bool:
+        """Whether the position can be trusted."""
+
+    @abc.abstractmethod
+    def home(self) -> None:
+        """Search the reference; blocks until done."""
+
+    @property
+    @abc.abstractmethod
+    def position_mm(self) -> float:
+        """The position (mm), as the stage reports it."""
+
+    @abc.abstractmethod
+    def move_to(self, position_mm: float) -> float:
+        """Go to a position (mm), block until there, return the one reached."""

@@ -1,0 +1,134 @@
+"""How a driver talks over a wire: the base of every driver that speaks bytes.
+
+A driver is a pymeasure Instrument on a pymeasure Adapter: VISA in the lab, in process on the
+simulated bench, `expected_protocol` in a protocol test. Here are only the lock of a link that
+several instruments may share, patience for slow actions, and errors in the bench's own words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pymeasure.adapters import Adapter, VISAAdapter
+from pymeasure.instruments import Instrument
+
+from instruments.clock import Clock, WallClock
+from instruments.errors import BadReply, InstrumentError, NoReply
+from instruments.roles import refuse_unknown
+
+
+class WireInstrument(Instrument):  # type: ignore[misc]
+    """Base of the drivers.
+
+    Args:
+        adapter: an open pymeasure adapter.
+        clock: the bench's clock; the wall clock if left out.
+    """
+
+    VISA: ClassVar[Mapping[str, Any]] = {}
+    """Keyword arguments of pymeasure's VISAAdapter for a real link of this device."""
+    TIMEOUT_S: ClassVar[float] = 1.0
+    """How long an ordinary reply may take."""
+
+    _sealed = False
+
+    def __init__(self, adapter: Adapter, clock: Clock | None = None, name: str = "") -> None:
+        super().__init__(adapter, name or type(self).__name__, includeSCPI=False)
+        self.clock: Clock = clock if clock is not None else WallClock()
+        lock = getattr(adapter, "link_lock", None)
+        self.lock: threading.RLock = lock if lock is not None else threading.RLock()  # type: ignore[valid-type]
+
+    def seal(self) -> None:
+        """From now on refuse to set attributes that the class does not have."""
+        super().__setattr__("_sealed", True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a misspelt setting."""
+        if self._sealed:
+            refuse_unknown(self, name)
+        super().__setattr__(name, value)
+
+    def write(self, command: str, **kwargs: Any) -> None:
+        """Write a command; raises NoReply if the link is gone."""
+        with self._plain_errors("writing", command):
+            super().write(command, **kwargs)
+
+    def read(self, **kwargs: Any) -> str:
+        """Read a reply; raises NoReply after the time-out, BadReply if it is not text."""
+        with self._plain_errors("reading", ""):
+            return str(super().read(**kwargs))
+
+    def write_bytes(self, content: bytes, **kwargs: Any) -> None:
+        """Write bytes; raises NoReply if the link is gone."""
+        with self._plain_errors("writing", repr(content)):
+            super().write_bytes(content, **kwargs)
+
+    def read_bytes(self, count: int, break_on_termchar: bool = False, **kwargs: Any) -> bytes:
+        """Read bytes; raises NoReply after the time-out."""
+        with self._plain_errors("reading", ""):
+            return bytes(super().read_bytes(count, break_on_termchar, **kwargs))
+
+    def discard_input(self) -> None:
+        """Throw away what is in the input buffer (a late or stray reply)."""
+        with contextlib.suppress(Exception):
+            self.adapter.flush_read_buffer()
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait up to `seconds` for a reply inside the block (a move, a homing)."""
+        connection = self.adapter.connection
+        before = connection.timeout
+        connection.timeout = seconds * 1000.0
+        try:
+            yield
+        finally:
+            connection.timeout = before
+
+    def close(self) -> None:
+        """Close the link; callable more than once."""
+        with contextlib.suppress(Exception):
+            self.adapter.close()
+
+    @contextlib.contextmanager
+    def _plain_errors(self, doing: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except InstrumentError as error:
+            if error.args and not str(error).startswith(self.name):
+                raise type(error)(f"{self.name}: {error}") from None
+            raise
+        except UnicodeDecodeError as error:
+            raise BadReply(
+                f"{self.name}: the reply is not text ({error.object[:40]!r}); "
+                "check baud rate and parity"
+            ) from None
+        except (OSError, EOFError) as error:  # VisaIOError and SerialException are OSErrors
+            raise NoReply(f"{self.name}: {doing} {what}: {error}") from error
+        except Exception as error:
+            if type(error).__module__.startswith("pyvisa"):
+                raise NoReply(f"{self.name}: {doing} {what}: {error}") from error
+            raise
+
+
+def open_visa(resource: str, driver: type[WireInstrument], timeout_s: float | None = None) -> Any:
+    """Open a VISA resource as the driver's device wants it.
+
+    Raises:
+        NoReply: the resource does not exist or is held by another program.
+    """
+    try:
+        adapter = VISAAdapter(
+            resource,
+            timeout=1000.0 * (timeout_s if timeout_s is not None else driver.TIMEOUT_S),
+            **driver.VISA,
+        )
+    except Exception as error:
+        raise NoReply(
+            f"{resource}: cannot be opened ({error}); is it plugged in, "
+            "and does no other program hold it?"
+        ) from error
+    adapter.link_lock = threading.RLock()
+    return adapter

@@ -1,0 +1,161 @@
+"""Guided light on a grid of fluence and length, propagated where it is asked for and kept.
+
+For `film.py`, whose every exposure is a weighted sum over this grid. Tables are made in blocks of
+neighbouring fluences; one propagation keeps all stripe lengths. Interpolation is by six-point
+polynomials, so that a sum over shots is a sum over rows. Stops at guided power in saturation
+powers per nm, on the stripe's own wavelengths.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim_drivers.sample.occupancy import SATURATED_EXCITONS, FloatArray
+from sim_drivers.sample.propagation import march, step_count
+from sim_drivers.sample.stripe import Stripe
+
+NODES = np.arange(-2, 4)
+"""The six neighbours that an interpolation uses, relative to the node at or below."""
+LARGEST_MEMORY_BYTES = 160_000_000
+
+_ROWS = 32
+_KEPT_STEPS = 2
+_GROWTH_PER_ROW = 0.5  # six points follow exp(0.5 x) within 1e-4 of itself
+_COARSEST, _FINEST = 0.04, 0.003  # of ln fluence
+_EXTRA_LENGTH = 1.15
+_LENGTH_RATIO = 1.5
+_DARKEST = 1e-4  # of the threshold: below, light is linear in fluence to 1e-4
+_PAIRS = NODES[:, None] - NODES[None, :]
+_DENOMINATORS = np.where(_PAIRS == 0, 1, _PAIRS).prod(axis=1).astype(np.float64)
+
+
+def six_point_weights(fraction: FloatArray) -> FloatArray:
+    """Return the weights, (6, n), of `NODES` for positions 0 <= fraction < 1 past a node, (n,).
+
+    Outside that range the polynomial is followed, as at the edge of a grid.
+    """
+    distance = fraction[None, :] - NODES[:, None]
+    weights = np.empty_like(distance)
+    for node in range(len(NODES)):
+        others = np.delete(distance, node, axis=0)
+        weights[node] = others.prod(axis=0) / _DENOMINATORS[node]
+    return weights
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Which guide a block belongs to.
+
+    Attributes:
+        seed: spontaneous seed over that of the fresh film with the same inversion.
+        loss: unsaturable loss over that of the fresh film.
+        stretch: how far the block reaches: full stripe x 1.15 x 1.5^stretch.
+    """
+
+    seed: float = 1.0
+    loss: float = 1.0
+    stretch: int = 0
+
+
+@dataclass(frozen=True)
+class _Block:
+    light: NDArray[np.float32]  # (Z, rows, P): single precision is 1e-7 of the value
+    spacing_cm: float
+
+
+class GuidedTables:
+    """Guided light of one stripe by ln fluence, length and guide, computed lazily.
+
+    Rows are numbered on a grid uniform in ln F with row 0 at the threshold.
+    """
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+        self._wavelength_nm = stripe.wavelengths_nm()
+        p = stripe.parameters
+        # The steepest that light can grow with ln F: small-signal gain over the full stripe.
+        span = p.threshold_uJ_cm2 * np.geomspace(0.5, 4.0, 64)
+        slope = float(stripe.law.slope(stripe.excitons(span)).max())
+        steepest = stripe.gain_scale_per_cm * slope * stripe.stripe_length_cm
+        self.spacing = float(np.clip(_GROWTH_PER_ROW / steepest, _FINEST, _COARSEST))
+        self.first_row = int(np.floor(np.log(_DARKEST) / self.spacing))
+        self.darkest_uJ_cm2 = float(p.threshold_uJ_cm2 * np.exp(self.first_row * self.spacing))
+        self.brightest_uJ_cm2 = np.inf
+        if p.gain_law == "poisson":  # beyond, neither gain nor seed changes any more
+            per_fluence = float(stripe.excitons(1.0))
+            self.brightest_uJ_cm2 = SATURATED_EXCITONS / per_fluence
+        self._blocks: OrderedDict[tuple[int, Guide], _Block] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def positions(self, fluence_uJ_cm2: FloatArray) -> FloatArray:
+        """Return the row numbers, fractional, of fluences > 0 in uJ/cm^2, same shape."""
+        relative = fluence_uJ_cm2 / self._stripe.parameters.threshold_uJ_cm2
+        return np.asarray(np.log(relative) / self.spacing)
+
+    def light(
+        self, first_row: int, row_weights: FloatArray, length_cm: float, guide: Guide
+    ) -> FloatArray:
+        """Return sum over rows of weight x guided power per nm at `length_cm`, (P,).
+
+        `row_weights` belong to the rows from `first_row` on.
+        """
+        total = np.zeros(len(self._wavelength_nm))
+        last_row = first_row + len(row_weights)
+        for number in range(first_row // _ROWS, (last_row - 1) // _ROWS + 1):
+            begin, end = max(first_row, number * _ROWS), min(last_row, (number + 1) * _ROWS)
+            weights = row_weights[begin - first_row : end - first_row]
+            if not weights.any():
+                continue
+            block = self._block(number, guide)
+            place = length_cm / block.spacing_cm
+            node = min(max(int(place), 2), len(block.light) - 4)
+            along = six_point_weights(np.array([place - node]))[:, 0]
+            rows = slice(begin - number * _ROWS, end - number * _ROWS)
+            part = block.light[node - 2 : node + 4, rows]
+            total += along @ np.matmul(weights.astype(np.float32), part)
+        return total
+
+    def _block(self, number: int, guide: Guide) -> _Block:
+        key = (number, guide)
+        with self._lock:
+            block = self._blocks.get(key)
+            if block is None:
+                block = self._compute(number, guide)
+                self._blocks[key] = block
+                self._bytes += block.light.nbytes
+                while self._bytes > LARGEST_MEMORY_BYTES and len(self._blocks) > 1:
+                    _, dropped = self._blocks.popitem(last=False)
+                    self._bytes -= dropped.light.nbytes
+            else:
+                self._blocks.move_to_end(key)
+        return block
+
+    def _compute(self, number: int, guide: Guide) -> _Block:
+        stripe = self._stripe
+        rows = np.arange(number * _ROWS, (number + 1) * _ROWS)
+        fluence = stripe.parameters.threshold_uJ_cm2 * np.exp(rows * self.spacing)
+        gain = stripe.gain(self._wavelength_nm, stripe.law.value(stripe.excitons(fluence)), 0.0)
+        strength = guide.seed * stripe.seed_per_cm * stripe.spontaneous(fluence)
+        seed = np.multiply.outer(strength, stripe.spontaneous_shape(self._wavelength_nm))
+        step_nm = float(self._wavelength_nm[1] - self._wavelength_nm[0])
+        length_cm = stripe.stripe_length_cm * _EXTRA_LENGTH * _LENGTH_RATIO**guide.stretch
+        steps = step_count(gain, seed, length_cm, step_nm)
+        loss = guide.loss * stripe.parameters.waveguide_loss_per_cm
+        light = np.zeros((steps // _KEPT_STEPS + 1, *gain.shape), dtype=np.float32)
+        marching = march(gain, seed, length_cm / steps, loss, step_nm)
+        for kept in range(1, len(light)):
+            for _ in range(_KEPT_STEPS - 1):
+                next(marching)
+            light[kept] = next(marching)
+        return _Block(light, length_cm / (len(light) - 1))
+
+    def stretch_for(self, length_cm: float) -> int:
+        """Return the `Guide.stretch` that reaches a length."""
+        reach = length_cm / (self._stripe.stripe_length_cm * _EXTRA_LENGTH)
+        return 0 if reach <= 1.0 else int(np.ceil(np.log(reach) / np.log(_LENGTH_RATIO)))
