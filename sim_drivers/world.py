@@ -38,6 +38,7 @@ class Pump:
     full_length_cm: float
     energy_rel_unc: float
     area_rel_unc: float
+    pick_off_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class World:
     def pulse_energies_J(self, first_time_s: float, count: int) -> FloatArray:  # noqa: N802
         """Return the energies (J) of `count` consecutive pulses from a bench time on."""
         self.settle(self.clock.now())
-        return self._shot_energies(self.shot_number(first_time_s), count)
+        energies = self._shot_energies(self.shot_number(first_time_s), count)
+        return energies * self.pump.pick_off_ratio
 
     # ---- what devices move ----------------------------------------------------------------
 

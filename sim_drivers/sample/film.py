@@ -3,11 +3,14 @@
 For the simulated bench (`world`), which knows the shots of an exposure, the stripe, the dose and
 the age. Power sweeps, variable stripe length, photostability and ageing all come from here.
 
-A worn film is traded for a fresh one, exactly. With a share f of the dots intact and the
-inversion of zero gain raised from y to y / r, the stripe equation at fluence F and length L is
-that of the fresh film at the fluence F' where law(F') = f r law(F), at the length L / r, with the
-seed r f S(F) / S(F') and the loss r alpha. Both factors stay near one and light depends on them
-weakly, so that few tables serve a night of slowly growing dose.
+A bleached dot neither amplifies nor absorbs nor emits: the share f of intact dots multiplies the
+net gain and the seed, and leaves the threshold where it was; age raises the threshold.
+
+A worn film is traded for a fresh one, exactly. With a share f intact and the inversion of zero
+gain raised from y to y / r, the stripe equation at fluence F and length L is that of the fresh
+film at the fluence F' where law(F') = r law(F), at the length f L / r, with the seed
+r S(F) / S(F') and the unsaturable loss alpha r / f. Seed and loss factors matter little and stay
+near one, so that one table serves a night of slowly growing dose.
 
 Not here: time-resolved emission, 10 K, the cavity, and the cuvette (optical density and spot
 profile are the cuvette's; the stripe is taken uniform across).
@@ -25,15 +28,16 @@ from scipy.optimize import brentq
 from sim_drivers.sample.occupancy import PUMP_WAVELENGTH_NM, FloatArray
 from sim_drivers.sample.parameters import SampleParameters
 from sim_drivers.sample.stripe import Stripe, calibrate
-from sim_drivers.sample.tables import NODES, GuidedTables, Guide, six_point_weights
+from sim_drivers.sample.tables import NODES, Guide, GuidedTables, six_point_weights
 
-PHOTONS_PER_SATURATION_POWER = 1.0
+PHOTONS_PER_SATURATION_POWER = 8.6e4
 """Photons that reach the slit, per shot, for guided light of the saturation power.
 
 Assumed: makes the peak pixel (0.1 nm) of the 9 nm film at 80 uJ/cm^2 4e4 photons a shot.
 """
 
 _FACTOR_SPACING = 0.02  # of ln seed and ln loss: linear between, within 1e-4
+_MOST_WEAR = 1e6  # beyond, a film too dark for its loss to matter
 _MANY_SHOTS = 2048
 _BINS_PER_ROW = 32
 _AXES_KEPT = 8
@@ -140,30 +144,32 @@ class Film:
         stripe, tables = self.stripe, self._tables
         rise = self.threshold_rise(age)
         shrink = stripe.threshold_inversion() / stripe.threshold_inversion(rise)
-        if intact == 1.0 and shrink == 1.0:
-            equivalent, seed = fluence, np.ones_like(fluence)
-        else:
-            inversion = intact * shrink * stripe.law.value(stripe.excitons(fluence))
+        equivalent, seed = fluence, np.ones_like(fluence)
+        if shrink != 1.0:
+            inversion = shrink * stripe.law.value(stripe.excitons(fluence))
             equivalent = stripe.law.inverse(inversion) / float(stripe.excitons(1.0))
-            equivalent = np.maximum(equivalent, 1e-300)
-            ratio = stripe.spontaneous(fluence) / stripe.spontaneous(equivalent)
-            seed = intact * shrink * ratio
+            equivalent = np.maximum(equivalent, 0.1 * tables.darkest_uJ_cm2)
+            seed = shrink * stripe.spontaneous(fluence) / stripe.spontaneous(equivalent)
         dark = equivalent < tables.darkest_uJ_cm2
         if dark.any():  # no gain to speak of: guided light is proportional to the seed
-            darkest = tables.darkest_uJ_cm2
-            relative = stripe.spontaneous(fluence) / stripe.spontaneous(darkest)
-            shots = np.where(dark, shots * intact * shrink * relative, shots)
+            strength = stripe.spontaneous(fluence) / stripe.spontaneous(tables.darkest_uJ_cm2)
+            shots = np.where(dark, shots * shrink * strength, shots)
             seed = np.where(dark, 1.0, seed)
-            equivalent = np.where(dark, darkest, equivalent)
+            equivalent = np.where(dark, tables.darkest_uJ_cm2, equivalent)
         place = tables.positions(np.minimum(equivalent, tables.brightest_uJ_cm2))
         node = np.floor(place).astype(np.intp)
         rows = (node + NODES[:, None]).ravel()
         spread = six_point_weights(place - node) * shots
         first, count = int(rows.min()), int(rows.max() - rows.min()) + 1
-        stretched = length_cm / shrink
-        stretch = tables.stretch_for(stretched)
+        stretched = length_cm * intact / shrink
         total = np.zeros(len(self._wavelength_nm))
-        losses = _neighbours(np.array([shrink])) if self._has_loss else [(1.0, np.ones(1))]
+        stretch, losses = max(0, tables.stretch_for(stretched)), [(1.0, np.ones(1))]
+        if self.parameters.waveguide_loss_per_cm > 0.0:
+            # The scaled loss grows as the scaled stripe shrinks: tables no longer than needed.
+            longest = max(length_cm, stripe.stripe_length_cm)
+            wear = min(shrink / intact, _MOST_WEAR)
+            stretch = tables.stretch_for(max(longest / wear, stretched))
+            losses = _neighbours(np.array([wear]))
         for seed_node, seed_weight in _neighbours(seed):
             row_weights = np.bincount(
                 rows - first, weights=(spread * seed_weight).ravel(), minlength=count
@@ -173,10 +179,6 @@ class Film:
                 part = tables.light(first, row_weights, stretched, guide)
                 total += float(loss_weight[0]) * part
         return total
-
-    @property
-    def _has_loss(self) -> bool:
-        return self.parameters.waveguide_loss_per_cm > 0.0
 
     def _grouped(self, fluence: FloatArray, shots: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Bring many shots down to a histogram, fine enough not to matter; drop the dark ones."""

@@ -95,7 +95,7 @@ class SampleParameters:
         4.0, 0.5, 16.0, "1", text="emission rate of two excitons over that of one"
     )
     retained_fraction: float = _number(
-        0.90, 0.0, 1.0, "1", above=True, text="of the stimulated light after retained_shots"
+        0.90, 1e-3, 1.0, "1", text="of the stimulated light after retained_shots"
     )
     retained_shots: float = _number(1.6e7, 1.0, 1e15, "1", text="shots at gain_fluence")
     ageing_per_day: float = _number(

@@ -18,11 +18,15 @@ from sim_drivers.sample.occupancy import FloatArray
 STEP_GAIN = 0.25
 """Largest |rate| x step: fourth order keeps the power within 5e-5 per e-folding at this."""
 _FEWEST_STEPS = 24
+_SEED_CAUTION = 4.0  # a strong seed saturates the gain within its own step
 
 
-def step_count(gain: FloatArray, seed: FloatArray, length_cm: float, step_nm: float) -> int:
+def step_count(
+    gain: FloatArray, seed: FloatArray, length_cm: float, loss_per_cm: float, step_nm: float
+) -> int:
     """Return the (even) number of steps for small-signal gains in 1/cm and seeds, both (R, P)."""
-    fastest = float(np.abs(gain).max()) + float(seed.sum(axis=-1).max()) * step_nm
+    fastest = max(float(np.abs(gain).max()), loss_per_cm)
+    fastest += _SEED_CAUTION * float(seed.sum(axis=-1).max()) * step_nm
     return max(_FEWEST_STEPS, 2 * int(np.ceil(0.5 * fastest * length_cm / STEP_GAIN)))
 
 
@@ -80,7 +84,7 @@ def propagate(
     start: FloatArray | None = None,
 ) -> FloatArray:
     """Return the guided power per nm after `length_cm`, (R, P); arguments as for `march`."""
-    steps = step_count(gain, seed, length_cm, step_nm)
+    steps = step_count(gain, seed, length_cm, loss_per_cm, step_nm)
     marching = march(gain, seed, length_cm / steps, loss_per_cm, step_nm, start)
     for _ in range(steps - 1):
         next(marching)

@@ -153,8 +153,8 @@ class Stripe:
             np.atleast_1d(np.asarray(fluence_uJ_cm2, dtype=np.float64)),
             np.atleast_1d(np.asarray(intact, dtype=np.float64)),
         )
-        inversion = unbleached * self.law.value(self.excitons(fluence))
-        gain = self.gain(wavelength_nm, inversion, threshold_rise)
+        inversion = self.law.value(self.excitons(fluence))
+        gain = unbleached[:, None] * self.gain(wavelength_nm, inversion, threshold_rise)
         strength = self.seed_per_cm * unbleached * self.spontaneous(fluence)
         seed = np.multiply.outer(strength, self.spontaneous_shape(wavelength_nm))
         step_nm = float(wavelength_nm[1] - wavelength_nm[0])

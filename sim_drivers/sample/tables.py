@@ -25,6 +25,7 @@ LARGEST_MEMORY_BYTES = 160_000_000
 
 _ROWS = 32
 _KEPT_STEPS = 2
+_MARGIN = 2  # nodes kept before the beginning and past the end
 _GROWTH_PER_ROW = 0.5  # six points follow exp(0.5 x) within 1e-4 of itself
 _COARSEST, _FINEST = 0.04, 0.003  # of ln fluence
 _EXTRA_LENGTH = 1.15
@@ -64,7 +65,7 @@ class Guide:
 
 @dataclass(frozen=True)
 class _Block:
-    light: NDArray[np.float32]  # (Z, rows, P): single precision is 1e-7 of the value
+    light: NDArray[np.float32]  # (Z, rows, P), node _MARGIN at length 0; single precision: 1e-7
     spacing_cm: float
 
 
@@ -113,8 +114,8 @@ class GuidedTables:
             if not weights.any():
                 continue
             block = self._block(number, guide)
-            place = length_cm / block.spacing_cm
-            node = min(max(int(place), 2), len(block.light) - 4)
+            place = length_cm / block.spacing_cm + _MARGIN
+            node = min(int(place), len(block.light) - 4)
             along = six_point_weights(np.array([place - node]))[:, 0]
             rows = slice(begin - number * _ROWS, end - number * _ROWS)
             part = block.light[node - 2 : node + 4, rows]
@@ -145,17 +146,22 @@ class GuidedTables:
         seed = np.multiply.outer(strength, stripe.spontaneous_shape(self._wavelength_nm))
         step_nm = float(self._wavelength_nm[1] - self._wavelength_nm[0])
         length_cm = stripe.stripe_length_cm * _EXTRA_LENGTH * _LENGTH_RATIO**guide.stretch
-        steps = step_count(gain, seed, length_cm, step_nm)
         loss = guide.loss * stripe.parameters.waveguide_loss_per_cm
-        light = np.zeros((steps // _KEPT_STEPS + 1, *gain.shape), dtype=np.float32)
-        marching = march(gain, seed, length_cm / steps, loss, step_nm)
-        for kept in range(1, len(light)):
-            for _ in range(_KEPT_STEPS - 1):
-                next(marching)
-            light[kept] = next(marching)
-        return _Block(light, length_cm / (len(light) - 1))
+        steps = step_count(gain, seed, length_cm, loss, step_nm)
+        step_cm = length_cm / steps
+        kept = steps // _KEPT_STEPS
+        light = np.zeros((kept + 2 * _MARGIN + 1, *gain.shape), dtype=np.float32)
+        # The solution is smooth through the dark beginning: going on behind it, and past the
+        # far end, spares the lopsided and ten times worse interpolation at an edge.
+        for direction, nodes in ((-1, _MARGIN), (1, kept + _MARGIN)):
+            marching = march(gain, seed, direction * step_cm, loss, step_nm)
+            for node in range(1, nodes + 1):
+                for _ in range(_KEPT_STEPS - 1):
+                    next(marching)
+                light[_MARGIN + direction * node] = next(marching)
+        return _Block(light, _KEPT_STEPS * step_cm)
 
     def stretch_for(self, length_cm: float) -> int:
-        """Return the `Guide.stretch` that reaches a length."""
+        """Return the least `Guide.stretch` that reaches a length > 0."""
         reach = length_cm / (self._stripe.stripe_length_cm * _EXTRA_LENGTH)
-        return 0 if reach <= 1.0 else int(np.ceil(np.log(reach) / np.log(_LENGTH_RATIO)))
+        return int(np.ceil(np.log(reach) / np.log(_LENGTH_RATIO)))

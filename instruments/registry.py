@@ -1,0 +1,103 @@
+"""Which driver answers to which name.
+
+Our own drivers, and those of other packages that register under the entry-point group
+`gainbench.drivers` (name = "module:Class"). A module is imported only when its driver is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from instruments.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DriverEntry:
+    """A driver by name: where its class is, the roles it can fill, one line about it."""
+
+    driver: str
+    target: str
+    roles: tuple[str, ...]
+    summary: str
+
+    def load(self) -> Any:
+        """Import the driver's class."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+_OWN = (
+    DriverEntry(
+        "thorlabs-elliptec",
+        "instruments.drivers.thorlabs_elliptec:ElliptecRotator",
+        ("attenuator",),
+        "Thorlabs Elliptec rotation mount with half-wave plate and polariser",
+    ),
+    DriverEntry(
+        "acton-spectrapro",
+        "instruments.drivers.acton_spectrapro:SpectraPro",
+        ("monochromator",),
+        "Princeton Instruments / Acton SpectraPro monochromator",
+    ),
+    DriverEntry(
+        "andor-sdk2",
+        "instruments.drivers.pylablib_camera:AndorSdk2Camera",
+        ("camera",),
+        "Andor CCD (Newton, iDus, iXon) through pylablib",
+    ),
+    DriverEntry(
+        "princeton-picam",
+        "instruments.drivers.pylablib_camera:PicamCamera",
+        ("camera",),
+        "Princeton Instruments CCD (PIXIS, ProEM) through pylablib",
+    ),
+    DriverEntry(
+        "thorlabs-sc10",
+        "instruments.drivers.thorlabs_sc10:SC10Shutter",
+        ("shutter",),
+        "Thorlabs SC10 shutter controller",
+    ),
+    DriverEntry(
+        "thorlabs-pm100",
+        "instruments.drivers.thorlabs_pm100:PM100",
+        ("energy_meter",),
+        "Thorlabs PM100 energy meter",
+    ),
+)
+
+
+def drivers() -> dict[str, DriverEntry]:
+    """Return every driver known here, by name."""
+    found = {entry.driver: entry for entry in _OWN}
+    for point in entry_points(group="gainbench.drivers"):
+        found.setdefault(
+            point.name,
+            DriverEntry(point.name, point.value, (), f"from {point.module.partition('.')[0]}"),
+        )
+    return found
+
+
+def driver(name: str, role: str, file: str | None = None) -> DriverEntry:
+    """Return the driver of a name for a role; ConfigError naming the key if there is none."""
+    own = {entry.driver: entry for entry in _OWN}
+    known = own if name in own else drivers()
+    key = f"instruments.{role}.driver"
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"{name!r} is not a driver{hint} Known: {', '.join(sorted(known))}", file=file, key=key
+        )
+    entry = known[name]
+    if entry.roles and role not in entry.roles:
+        fits = [other.driver for other in known.values() if role in other.roles]
+        raise ConfigError(
+            f"{name!r} cannot be the {role}; allowed: {', '.join(fits) or 'none yet'}",
+            file=file,
+            key=key,
+        )
+    return entry

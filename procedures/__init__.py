@@ -1,0 +1,1 @@
+"""What is measured, how it is kept, what it means."""
