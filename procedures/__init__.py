@@ -1,1 +1,1 @@
-"""What is measured, how it is kept, what it means."""
+"""What is measured on the bench, how it is kept, and what it means."""

@@ -73,6 +73,7 @@ class Film:
         *,
         pump_wavelength_nm: float = PUMP_WAVELENGTH_NM,
     ) -> None:
+        """Calibrate the stripe, 0.1 s; tables come with the first exposures."""
         if not (np.isfinite(stripe_length_cm) and stripe_length_cm > 0.0):
             raise ValueError(f"stripe_length_cm: {stripe_length_cm} given, allowed is above 0")
         if not (np.isfinite(pump_wavelength_nm) and pump_wavelength_nm > 0.0):
@@ -121,9 +122,9 @@ class Film:
         if not (np.isfinite(age_days) and age_days >= 0.0):
             raise ValueError(f"age_days: {age_days} given, allowed is 0 and above")
         intact = self.bleach(dose_J_cm2)
+        fluence, shots = self._grouped(fluence, shots)
         if length_cm == 0.0 or not fluence.size or intact == 0.0:
             return np.zeros(len(axis.spontaneous_shape))
-        fluence, shots = self._grouped(fluence, shots)
         guided = self._guided(fluence, shots, length_cm, intact, age_days)
         spectrum = np.einsum("kp,kp->p", guided[axis.nodes], axis.weights)
         np.maximum(spectrum, 0.0, out=spectrum)
@@ -171,9 +172,9 @@ class Film:
             stretch = tables.stretch_for(max(longest / wear, stretched))
             losses = _neighbours(np.array([wear]))
         for seed_node, seed_weight in _neighbours(seed):
-            row_weights = np.bincount(
+            row_weights: FloatArray = np.bincount(
                 rows - first, weights=(spread * seed_weight).ravel(), minlength=count
-            )
+            ).astype(np.float64)
             for loss_node, loss_weight in losses:
                 guide = Guide(seed_node, loss_node, stretch)
                 part = tables.light(first, row_weights, stretched, guide)
@@ -196,7 +197,7 @@ class Film:
         histogram = np.bincount(below, weights=shots - upper, minlength=bins)
         histogram += np.bincount(below + 1, weights=upper, minlength=bins)
         filled = np.flatnonzero(histogram)
-        return low * np.exp(width * filled), histogram[filled]
+        return low * np.exp(width * filled), histogram[filled].astype(np.float64)
 
     def _axis(self, wavelength_nm: FloatArray) -> _Axis:
         key = wavelength_nm.tobytes()

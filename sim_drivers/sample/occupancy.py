@@ -11,8 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.constants import c as light_speed_m_s
-from scipy.constants import h as planck_J_s
+from scipy import constants
 from scipy.special import gammainc
 
 FloatArray = NDArray[np.float64]
@@ -25,7 +24,7 @@ SATURATED_EXCITONS = 40.0
 
 def photon_energy_J(wavelength_nm: float = PUMP_WAVELENGTH_NM) -> float:
     """Return the energy of a photon in J (4.966e-19 J at 400 nm)."""
-    return planck_J_s * light_speed_m_s / (wavelength_nm * 1e-9)
+    return float(constants.h * constants.c / (wavelength_nm * 1e-9))
 
 
 def mean_excitons(

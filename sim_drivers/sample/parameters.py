@@ -22,6 +22,9 @@ SPOT_PROFILES = ("tophat", "gaussian")
 SMALLEST_INVERSION_RISE = 0.05
 """Least Q(gain_fluence) - Q(threshold): below it the gain would hang on a saturated occupancy."""
 
+LEAST_GROWTH, MOST_GROWTH = 1.0, 20.0
+"""Of gain x saturation length: below, the seed alone saturates; above, it would not be seen."""
+
 
 class SampleError(ValueError):
     """A sample that cannot exist: `key` of `[simulation.sample]`, what was given, what is allowed.
@@ -30,6 +33,7 @@ class SampleError(ValueError):
     """
 
     def __init__(self, key: str, given: object, allowed: str) -> None:
+        """Make the message of the three."""
         super().__init__(f"{key}: {given!r} was given, allowed is {allowed}")
         self.key = key
         self.given = given
@@ -66,7 +70,7 @@ class SampleParameters:
     ase_fwhm_nm: float = _number(5.0, 0.2, 100.0, "nm", text="width of the same")
     threshold_uJ_cm2: float = _number(22.0, 0.01, 1e4, "uJ/cm^2", text="zero net modal gain")
     gain_per_cm: float = _number(
-        98.0, 1.0, 2000.0, "1/cm", text="small-signal net modal gain at its peak, gain_fluence"
+        98.0, 1.0, 1000.0, "1/cm", text="small-signal net modal gain at its peak, gain_fluence"
     )
     gain_fluence_uJ_cm2: float = _number(
         57.0, 0.01, 1e5, "uJ/cm^2", text="where gain, saturation and stimulated band are stated"
@@ -259,17 +263,27 @@ def _check_together(p: SampleParameters) -> None:
             p.gain_fluence_uJ_cm2,
             f"a fluence above the threshold of {p.threshold_uJ_cm2:g} uJ/cm^2",
         )
-    at_threshold, at_reference = (
+    at_threshold, at_reference, at_most = (
         float(multi_exciton_share(mean_excitons(fluence, p.cross_section_cm2)))
-        for fluence in (p.threshold_uJ_cm2, p.gain_fluence_uJ_cm2)
+        for fluence in (p.threshold_uJ_cm2, p.gain_fluence_uJ_cm2, 4.0 * p.threshold_uJ_cm2)
     )
     if at_reference - at_threshold < SMALLEST_INVERSION_RISE:
+        too_near = at_most - at_threshold >= SMALLEST_INVERSION_RISE
+        key = "gain_fluence_uJ_cm2" if too_near else "cross_section_cm2"
         raise SampleError(
-            "cross_section_cm2",
-            p.cross_section_cm2,
+            key,
+            getattr(p, key),
             "one that raises the share of dots with two excitons by at least "
             f"{SMALLEST_INVERSION_RISE:g} between threshold_uJ_cm2 and gain_fluence_uJ_cm2 "
             f"(here from {at_threshold:.3g} to {at_reference:.3g})",
+        )
+    growth = p.gain_per_cm * p.saturation_length_cm
+    if not LEAST_GROWTH <= growth <= MOST_GROWTH:
+        raise SampleError(
+            "saturation_length_cm",
+            p.saturation_length_cm,
+            f"{LEAST_GROWTH / p.gain_per_cm:.3g} to {MOST_GROWTH / p.gain_per_cm:.3g} cm, so that "
+            f"gain_per_cm x saturation_length_cm is {LEAST_GROWTH:g} to {MOST_GROWTH:g}",
         )
     if p.ase_fwhm_nm >= p.spontaneous_fwhm_nm or p.ase_fwhm_nm < 0.08 * p.spontaneous_fwhm_nm:
         raise SampleError(

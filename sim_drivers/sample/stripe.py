@@ -120,14 +120,16 @@ class Stripe:
         """Return s(lambda) per nm, of unit area."""
         width = self.parameters.spontaneous_fwhm_nm
         height = _FWHM_PER_SIGMA / (np.sqrt(2.0 * np.pi) * width)
-        return height * gaussian(wavelength_nm, self.parameters.spontaneous_peak_nm, width)
+        return np.asarray(
+            height * gaussian(wavelength_nm, self.parameters.spontaneous_peak_nm, width)
+        )
 
     def wavelengths_nm(self) -> FloatArray:
         """Return the uniform axis, (P,), on which guided light is computed."""
         p = self.parameters
         step_nm = p.ase_fwhm_nm / POINTS_PER_LINE
         half = int(np.ceil(BAND_HALF_WIDTHS * p.spontaneous_fwhm_nm / step_nm))
-        return p.spontaneous_peak_nm + step_nm * np.arange(-half, half + 1)
+        return np.asarray(p.spontaneous_peak_nm + step_nm * np.arange(-half, half + 1.0))
 
     def gain(self, wavelength_nm: FloatArray, inversion: ArrayLike, rise: float) -> FloatArray:
         """Return the small-signal net modal gain in 1/cm, (R, P) for R inversions."""
@@ -182,7 +184,7 @@ def calibrate(
         if np.all(np.abs(residual) < _TOLERANCE):
             return stripe
         try:
-            step = np.linalg.solve(jacobian, -residual)
+            step: FloatArray = np.linalg.solve(jacobian, -residual).astype(np.float64)
         except np.linalg.LinAlgError:
             break
         step *= min(1.0, float(np.min(_LARGEST_MOVE / np.maximum(np.abs(step), 1e-12))))
@@ -192,6 +194,8 @@ def calibrate(
             if np.linalg.norm(there) < np.linalg.norm(residual):
                 break
             step *= 0.5
+        else:
+            break
         stripe, residual, jacobian = candidate, there, slopes
         ratio = stripe.gain_fwhm_nm / parameters.spontaneous_fwhm_nm
         if not 0.01 < ratio < 30.0:
@@ -227,7 +231,8 @@ def _residuals(stripe: Stripe) -> tuple[FloatArray, FloatArray]:
     p = stripe.parameters
     wavelength_nm = stripe.wavelengths_nm()
     step_nm = float(wavelength_nm[1] - wavelength_nm[0])
-    variants = [stripe, *(_moved(stripe, move) for move in _DIFFERENCE * np.eye(3))]
+    moves: FloatArray = np.diag(np.full(3, _DIFFERENCE))
+    variants = [stripe, *(_moved(stripe, move) for move in moves)]
     inversion = stripe.law.value(stripe.excitons(p.gain_fluence_uJ_cm2))
     gain = np.array([one.gain(wavelength_nm, inversion, 0.0) for one in variants])
     shape = stripe.spontaneous_shape(wavelength_nm)
@@ -277,7 +282,9 @@ def _impossible(stripe: Stripe, residual: FloatArray) -> SampleError:
         return SampleError("saturation_length_cm", p.saturation_length_cm, allowed)
     if missed == 1:
         nearest = p.ase_fwhm_nm * float(np.exp(residual[1]))
-        allowed = f"a width that a gain band can produce (nearest found {nearest:.3g} nm) {together}"
+        allowed = (
+            f"a width that a gain band can produce (nearest found {nearest:.3g} nm) {together}"
+        )
         return SampleError("ase_fwhm_nm", p.ase_fwhm_nm, allowed)
     nearest = p.ase_peak_nm + p.ase_fwhm_nm * float(residual[2])
     allowed = f"a peak that a gain band can produce (nearest found {nearest:.5g} nm) {together}"

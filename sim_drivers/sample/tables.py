@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_drivers.sample.occupancy import SATURATED_EXCITONS, FloatArray
-from sim_drivers.sample.propagation import march, step_count
+from sim_drivers.sample.propagation import STEP_GAIN, march, step_count
 from sim_drivers.sample.stripe import Stripe
 
 NODES = np.arange(-2, 4)
 """The six neighbours that an interpolation uses, relative to the node at or below."""
 LARGEST_MEMORY_BYTES = 160_000_000
 
-_ROWS = 32
+_MOST_ROWS, _FEWEST_ROWS = 32, 4
+_BLOCK_BYTES = 12_000_000
 _KEPT_STEPS = 2
 _MARGIN = 2  # nodes kept before the beginning and past the end
 _GROWTH_PER_ROW = 0.5  # six points follow exp(0.5 x) within 1e-4 of itself
@@ -76,6 +77,7 @@ class GuidedTables:
     """
 
     def __init__(self, stripe: Stripe) -> None:
+        """Lay the grid; compute nothing yet."""
         self._stripe = stripe
         self._wavelength_nm = stripe.wavelengths_nm()
         p = stripe.parameters
@@ -90,6 +92,10 @@ class GuidedTables:
         if p.gain_law == "poisson":  # beyond, neither gain nor seed changes any more
             per_fluence = float(stripe.excitons(1.0))
             self.brightest_uJ_cm2 = SATURATED_EXCITONS / per_fluence
+        wavelengths, full = len(self._wavelength_nm), stripe.stripe_length_cm * _EXTRA_LENGTH
+        strongest = stripe.gain_scale_per_cm * float(stripe.law.value(stripe.excitons(span)).max())
+        kept = strongest * full / STEP_GAIN / _KEPT_STEPS
+        self._rows = int(np.clip(_BLOCK_BYTES / (4 * wavelengths * kept), _FEWEST_ROWS, _MOST_ROWS))
         self._blocks: OrderedDict[tuple[int, Guide], _Block] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -108,8 +114,11 @@ class GuidedTables:
         """
         total = np.zeros(len(self._wavelength_nm))
         last_row = first_row + len(row_weights)
-        for number in range(first_row // _ROWS, (last_row - 1) // _ROWS + 1):
-            begin, end = max(first_row, number * _ROWS), min(last_row, (number + 1) * _ROWS)
+        for number in range(first_row // self._rows, (last_row - 1) // self._rows + 1):
+            begin, end = (
+                max(first_row, number * self._rows),
+                min(last_row, (number + 1) * self._rows),
+            )
             weights = row_weights[begin - first_row : end - first_row]
             if not weights.any():
                 continue
@@ -117,7 +126,7 @@ class GuidedTables:
             place = length_cm / block.spacing_cm + _MARGIN
             node = min(int(place), len(block.light) - 4)
             along = six_point_weights(np.array([place - node]))[:, 0]
-            rows = slice(begin - number * _ROWS, end - number * _ROWS)
+            rows = slice(begin - number * self._rows, end - number * self._rows)
             part = block.light[node - 2 : node + 4, rows]
             total += along @ np.matmul(weights.astype(np.float32), part)
         return total
@@ -139,7 +148,7 @@ class GuidedTables:
 
     def _compute(self, number: int, guide: Guide) -> _Block:
         stripe = self._stripe
-        rows = np.arange(number * _ROWS, (number + 1) * _ROWS)
+        rows = np.arange(number * self._rows, (number + 1) * self._rows)
         fluence = stripe.parameters.threshold_uJ_cm2 * np.exp(rows * self.spacing)
         gain = stripe.gain(self._wavelength_nm, stripe.law.value(stripe.excitons(fluence)), 0.0)
         strength = guide.seed * stripe.seed_per_cm * stripe.spontaneous(fluence)

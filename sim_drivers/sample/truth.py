@@ -163,4 +163,4 @@ def threshold_uJ_cm2(film: Film, age_days: float) -> float:
 def depletion_time_ps(film: Film) -> float:
     """Return group index x saturation length / c."""
     p = film.parameters
-    return p.group_index * p.saturation_length_cm * 1e-2 / light_speed_m_s * 1e12
+    return float(p.group_index * p.saturation_length_cm * 1e-2 / light_speed_m_s * 1e12)

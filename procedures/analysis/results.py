@@ -1,0 +1,86 @@
+"""What every analysis hands back: numbers with uncertainty and unit, warnings, curves to draw.
+
+For the command, the run file and the figures. Stops at plain numbers: how a number was found is
+told by the analysis that found it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Numbers = float | Sequence[float | None] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result: a number, or one number per fluence or day, or None where data are silent.
+
+    Attributes:
+        value: in `unit`; None if the records do not support a value.
+        stderr: one sigma, same shape as value.
+        unit: as text, "1" if dimensionless.
+        bound: "upper" or "lower" where the value is a limit and not an estimate.
+    """
+
+    value: Numbers
+    stderr: Numbers
+    unit: str
+    bound: str | None = None
+
+    @classmethod
+    def nothing(cls, unit: str) -> Result:
+        """Return the result that says the records do not support a value."""
+        return cls(None, None, unit)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain types; what is not finite leaves as None, and takes its stderr along."""
+        value, stderr = _plain(self.value), _plain(self.stderr)
+        if value is None:
+            stderr = None
+        elif isinstance(value, list) and isinstance(stderr, list):
+            stderr = [None if v is None else s for v, s in zip(value, stderr, strict=True)]
+        entry: dict[str, Any] = {"value": value, "stderr": stderr, "unit": self.unit}
+        if self.bound is not None:
+            entry["bound"] = self.bound
+        return entry
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything found in a run.
+
+    Attributes:
+        results: by name, the name ending in its unit.
+        warnings: sentences for the operator: what was left out, what is missing, what to do.
+        curves: what a figure draws, arrays by name with units in the name.
+    """
+
+    results: dict[str, Result]
+    warnings: list[str] = field(default_factory=list)
+    curves: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return results and warnings as plain types that are valid JSON (no NaN)."""
+        results = {name: result.to_json() for name, result in self.results.items()}
+        return {"results": results, "warnings": list(self.warnings)}
+
+
+def _plain(numbers: Numbers) -> float | list[float | None] | None:
+    if numbers is None:
+        return None
+    if isinstance(numbers, Sequence | np.ndarray):
+        return [_finite(number) for number in numbers]
+    return _finite(numbers)
+
+
+def _finite(number: float | None) -> float | None:
+    if number is None or not math.isfinite(number):
+        return None
+    return float(number)

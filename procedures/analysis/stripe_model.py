@@ -1,0 +1,182 @@
+"""What a pumped stripe sends to the spectrograph, as an analysis supposes it: the stripe equation.
+
+    dI/dz = A [u(F) b(lambda) - 1] I / (1 + P) + e,     P = integral of I / saturation power,
+    seen  = I(1) + kappa e,     e = (C / kappa) s(lambda) S(F) / S(F_th),
+
+z in units of the stripe; A the absorption of the unpumped stripe; u the gain law, one at the
+threshold F_th, where the net gain at the peak of b is zero; b and s Gaussians of unit peak;
+S = 1 - exp(-N) + q Q(N), N = N_th F / F_th, Q = 1 - exp(-N) (1 + N). For `threshold.py`, which
+fits it. Batches of parameter sets, plain numpy. Stops at the model: no records here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from procedures.analysis.results import FloatArray
+
+FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
+
+NAMES = (
+    "ln_threshold",  # F_th, in the unit of the fluences
+    "ln_absorption",  # A
+    "ln_excitons",  # N_th
+    "ln_direct",  # C: direct light at the peak of s at threshold, per nm
+    "ln_direct_ratio",  # kappa
+    "ln_saturation",  # saturation power in the unit of the band-integrated signal
+    "gain_peak_nm",
+    "ln_gain_fwhm",
+    "spontaneous_peak_nm",
+    "ln_spontaneous_fwhm",
+    "biexciton_yield",  # q
+    "ln_law_shape",  # poisson: excitons at threshold in Q; logarithmic: c in ln(1 + c F / F_th)
+)
+INDEX = {name: index for index, name in enumerate(NAMES)}
+
+_STEPS = 40
+_UNSATURATED = 3e-4  # band power over saturation power up to which the closed form serves
+_LARGEST_EXPONENT = 200.0
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Wavelength channels of a fit: centres and widths in nm, (C,) each, adjoining and rising."""
+
+    centre_nm: FloatArray
+    width_nm: FloatArray
+
+
+def inversion(law: str, ratio: FloatArray, shape: FloatArray) -> FloatArray:
+    """Return u, one at ratio F / F_th = 1; `shape` is the law's parameter, broadcast."""
+    if law == "linear":
+        return ratio
+    if law == "logarithmic":
+        return np.asarray(np.log1p(shape * ratio) / np.log1p(shape))
+    return pair_share(shape * ratio) / pair_share(shape)
+
+
+def pair_share(excitons: FloatArray) -> FloatArray:
+    """Return Q = 1 - exp(-N) (1 + N), the share of dots with two excitons or more."""
+    n = np.asarray(excitons, dtype=np.float64)
+    exact = -np.expm1(-n) - n * np.exp(-n)
+    series = n**2 * (0.5 - n / 3.0 + n**2 / 8.0)
+    return np.where(n < 1e-3, series, exact)
+
+
+def emitted(
+    law: str,
+    theta: FloatArray,
+    fluence: FloatArray,
+    channels: Channels,
+    length: FloatArray | float = 1.0,
+) -> tuple[FloatArray, FloatArray]:
+    """Return (guided, direct) light per nm, (B, N, C) each, averaged over each channel.
+
+    `theta` (B, 12) as `NAMES`, `fluence` (N,) or (B, N), `length` in full stripes, (N,) or one.
+    """
+    p = {name: theta[:, index][:, None, None] for name, index in INDEX.items()}
+    ratio = np.broadcast_to(fluence, (len(theta), np.shape(fluence)[-1]))[:, :, None]
+    ratio = ratio / np.exp(p["ln_threshold"])
+    wavelength = channels.centre_nm
+    band = _gaussian(wavelength, p["gain_peak_nm"], p["ln_gain_fwhm"])
+    shape = _gaussian(wavelength, p["spontaneous_peak_nm"], p["ln_spontaneous_fwhm"])
+    threshold_excitons = np.exp(p["ln_excitons"])
+    strength = _light(threshold_excitons * ratio, p["biexciton_yield"])
+    strength = strength / _light(threshold_excitons, p["biexciton_yield"])
+    direct = np.exp(p["ln_direct"]) * strength * shape
+    seed = direct / np.exp(p["ln_direct_ratio"])
+    pumped = np.reshape(np.broadcast_to(length, ratio.shape[1:2]), (1, -1, 1))
+    rise = inversion(law, ratio, np.exp(p["ln_law_shape"]))
+    gain = np.exp(p["ln_absorption"]) * (rise * band - 1.0) * pumped
+    seed = seed * pumped
+    guided = propagate(gain, seed, channels.width_nm, np.exp(p["ln_saturation"])[:, :, 0])
+    return _averaged(guided, channels), _averaged(direct * pumped, channels)
+
+
+def propagate(
+    gain: FloatArray, seed: FloatArray, width_nm: FloatArray, saturation: FloatArray
+) -> FloatArray:
+    """Return the guided light per nm at the end of the stripe, (B, N, C).
+
+    `gain` (B, N, C) small-signal over the whole stripe, `seed` (B, N, C) per nm and stripe,
+    `saturation` (B, 1). Within 0.3 % of fine integration up to a gain of 100.
+    """
+    exponent = np.minimum(gain, _LARGEST_EXPONENT)
+    light = seed * _growth(exponent)
+    power = (light @ width_nm) / saturation
+    records = np.flatnonzero((power > _UNSATURATED).any(axis=0))
+    if len(records):
+        light[:, records] = _march(gain[:, records], seed[:, records], width_nm, saturation)
+    return np.asarray(light)
+
+
+def _march(
+    gain: FloatArray, seed: FloatArray, width_nm: FloatArray, saturation: FloatArray
+) -> FloatArray:
+    """Step along the stripe; within a step all wavelengths share one saturation, 1 / (1 + P).
+
+    Its mean over the step is that of a P which grows by a constant rate, found by a trial step.
+    """
+    step = 1.0 / _STEPS
+    slope, source = gain * step, seed * step
+    light = np.zeros_like(gain)
+    power = np.zeros(gain.shape[:2])
+    for _ in range(_STEPS):
+        open_ = (1.0 / (1.0 + power))[:, :, None]
+        trial = _advance(light, slope * open_, source)
+        ahead = (trial @ width_nm) / saturation
+        open_ = _mean_openness(power, ahead)[:, :, None]
+        light = _advance(light, slope * open_, source)
+        power = (light @ width_nm) / saturation
+    return light
+
+
+def _advance(light: FloatArray, exponent: FloatArray, source: FloatArray) -> FloatArray:
+    factor = np.exp(exponent)
+    small = np.abs(exponent) < 1e-4
+    safe = np.where(small, 1.0, exponent)
+    return np.asarray(
+        light * factor + source * np.where(small, 1.0 + 0.5 * exponent, (factor - 1.0) / safe)
+    )
+
+
+def _mean_openness(before: FloatArray, after: FloatArray) -> FloatArray:
+    """Return the mean of 1 / (1 + P) for P growing exponentially from `before` to `after`."""
+    low = np.maximum(before, 1e-12)
+    high = np.maximum(after, 1e-12)
+    growth = np.log(high / low)
+    flat = np.abs(growth) < 1e-3
+    safe = np.where(flat, 1.0, growth)
+    exact = 1.0 - (np.log1p(high) - np.log1p(low)) / safe
+    return np.where(flat, 1.0 / (1.0 + 0.5 * (low + high)), exact)
+
+
+def _growth(exponent: FloatArray) -> FloatArray:
+    """Return (exp(x) - 1) / x."""
+    small = np.abs(exponent) < 1e-6
+    safe = np.where(small, 1.0, exponent)
+    return np.where(small, 1.0 + 0.5 * exponent, np.expm1(exponent) / safe)
+
+
+def _light(excitons: FloatArray, biexciton_yield: FloatArray) -> FloatArray:
+    return np.asarray(-np.expm1(-excitons) + biexciton_yield * pair_share(excitons))
+
+
+def _gaussian(wavelength: FloatArray, centre: FloatArray, ln_fwhm: FloatArray) -> FloatArray:
+    offset = (wavelength - centre) * (FWHM_PER_SIGMA * np.exp(-ln_fwhm))
+    return np.asarray(np.exp(-0.5 * offset**2))
+
+
+def _averaged(spectra: FloatArray, channels: Channels) -> FloatArray:
+    """Turn values at the centres into means over the channels: w^2 / 24 times the curvature."""
+    x, width = channels.centre_nm, channels.width_nm
+    if len(x) < 3:
+        return spectra
+    left, right = np.diff(x)[:-1], np.diff(x)[1:]
+    rise = np.diff(spectra, axis=-1)
+    curvature = 2.0 * (rise[..., 1:] / right - rise[..., :-1] / left) / (left + right)
+    mean = spectra.copy()
+    mean[..., 1:-1] += curvature * width[1:-1] ** 2 / 24.0
+    return mean

@@ -1,0 +1,55 @@
+"""What a run file is told: at queue time, and when the run starts.
+
+Values only, cheap to import; `layout` knows where each goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from procedures.columns import Axis, Column, Quantity
+
+STATES = ("queued", "running", "paused", "finished", "aborted", "failed")
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """Known when the run is queued. `created_s`: bench time, seconds since 1970."""
+
+    measurement: str
+    title: str
+    procedure_class: str
+    parameters: Mapping[str, Quantity]
+    plan: Sequence[Mapping[str, float]]
+    bench_toml: str = ""
+    bench_file: str = ""
+    sample: str = ""
+    spot: str = ""
+    operator: str = ""
+    created_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """Known when the bench is ready.
+
+    signal and plot_axes name the default plot (record axis first, then an Axis); facts are numbers
+    and words about pump and bench; instruments: role -> {"identity", "settings"}; state_names: what
+    the opaque bench state of each record holds.
+    """
+
+    start_s: float
+    columns: Sequence[Column]
+    axes: Sequence[Axis] = ()
+    signal: str = ""
+    plot_axes: Sequence[str] = ()
+    spectroscopy: str | None = None
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    decisions: Mapping[str, float | str] = field(default_factory=dict)
+    state_names: Sequence[str] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""

@@ -1,0 +1,109 @@
+"""Who writes a run file: a lock beside it, that names host, process and when it was started.
+
+A lock of a process that is gone is no lock; one of another host is believed for as long as it is
+there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from instruments.errors import BenchError
+
+
+class FileInUse(BenchError):
+    """Another process writes this file; the message says which."""
+
+    exit_code = 1
+    code = "in-use"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: host, process id, start time (seconds since 1970)."""
+
+    host: str
+    pid: int
+    started_s: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs (on another host: assumed)."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.started_s) < 2.0
+        except psutil.Error:
+            return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def me() -> Owner:
+    """Return this process."""
+    return Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+
+def lock_path(path: Path) -> Path:
+    """Return where the lock of a run file is."""
+    return path.with_name(path.name + ".lock")
+
+
+def owner(path: Path) -> Owner | None:
+    """Return who holds the lock of a run file; None if nobody does."""
+    try:
+        found = json.loads(lock_path(path).read_text(encoding="utf-8"))
+        return Owner(str(found["host"]), int(found["pid"]), float(found["started_s"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # written by a process that died while writing it
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process other than this one holds the file."""
+    found = owner(path)
+    return found is not None and found != me() and found.alive
+
+
+def acquire(path: Path) -> None:
+    """Take the lock; FileInUse if a living process (this one, too) holds it."""
+    lock = lock_path(path)
+    for _ in range(2):
+        try:
+            number = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            found = owner(path)
+            if found is not None and found.alive:
+                raise FileInUse(f"{path} is being written by {found}") from None
+            lock.unlink(missing_ok=True)
+            continue
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            json.dump(asdict(me()), file)
+        return
+    raise FileInUse(f"{path}: its lock {lock.name} cannot be taken")
+
+
+def release(path: Path) -> None:
+    """Give the lock back."""
+    with contextlib.suppress(OSError):
+        lock_path(path).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock inside the block."""
+    acquire(path)
+    try:
+        yield
+    finally:
+        release(path)

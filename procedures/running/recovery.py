@@ -1,0 +1,137 @@
+"""Brings a run file back that its writer left open, losing nothing that was acknowledged.
+
+If the journal is there, the file is built again from it (its first entry is the file as it was at
+the start); otherwise, or if the file itself holds more, its superblock is mended. All on a copy,
+which takes the file's place only when it opens and reads. Repeating it changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from procedures.running import layout, lock
+from procedures.running.journal import LOG, ROWS, SKELETON, entries, journal_path
+from procedures.running.rewrite import rewriting
+from procedures.running.runfile import NotARunFile, _append_log
+from procedures.running.superblock import mend
+
+_UNFINISHED = (b"running", b"paused")
+
+
+def recover(path: Path) -> bool:
+    """Recover a file whose writer is dead; return whether there was anything to do.
+
+    Raises:
+        FileInUse: its writer lives.
+        NotARunFile: neither file nor journal can be read.
+    """
+    if lock.is_being_written(path):
+        raise lock.FileInUse(f"{path} is being written by {lock.owner(path)}")
+    left_over = lock.lock_path(path).exists() or journal_path(path).exists()
+    if not left_over and _opens(path):
+        return False
+    lock.acquire(path)
+    try:
+        mended = path.with_name(f"{path.name}.mended.tmp")
+        rebuilt = path.with_name(f"{path.name}.rebuilt.tmp")
+        try:
+            rows_mended = _mended_copy(path, mended)
+            rows_rebuilt = _rebuilt_copy(path, rebuilt)
+            if rows_mended < 0 and rows_rebuilt < 0:
+                raise NotARunFile(path, "neither it nor its journal can be read")
+            best = rebuilt if rows_rebuilt >= rows_mended else mended
+            with rewriting(path) as temporary:
+                shutil.move(best, temporary)
+            journal_path(path).unlink(missing_ok=True)
+        finally:
+            for leftover in (mended, rebuilt):
+                leftover.unlink(missing_ok=True)
+    finally:
+        lock.release(path)
+    return True
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r", libver=layout.LIBVER, locking=False):
+            return True
+    except OSError:
+        return False
+
+
+def _mended_copy(path: Path, target: Path) -> int:
+    """Mend a copy of the file itself; return its complete rows, -1 if it cannot be read."""
+    try:
+        shutil.copyfile(path, target)
+        mend(target)
+        with h5py.File(target, "r+", libver=layout.LIBVER) as file:
+            acquisition = file[layout.ACQUISITION]
+            rows = int(acquisition["rows_complete"][()])
+            if layout.RECORDS not in file:
+                return rows
+            series = [file[layout.RECORDS][name] for name in _column_names(file)]
+            series.append(acquisition["bench_state"])
+            rows = min([rows, *(len(ds) for ds in series)])
+            for ds in series:
+                if rows:
+                    ds[rows - 1]  # the last complete row must be readable
+                ds.resize(rows, axis=0)
+            acquisition["rows_complete"][()] = rows
+            return rows
+    except Exception:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        return -1
+
+
+def _column_names(file: h5py.File) -> list[str]:
+    return [one["name"] for one in json.loads(file[f"{layout.ACQUISITION}/columns"].asstr()[()])]
+
+
+def _rebuilt_copy(path: Path, target: Path) -> int:
+    """Build the file again from its journal; return its rows, -1 if there is no journal."""
+    content = entries(path)
+    kind, skeleton = next(content, (b"", b""))
+    if kind != SKELETON:
+        return -1
+    try:
+        target.write_bytes(skeleton)
+        with h5py.File(target, "r+", libver=layout.LIBVER) as file:
+            acquisition = file[layout.ACQUISITION]
+            rows = int(acquisition["rows_complete"][()])
+            for kind, block in content:
+                if kind == ROWS:
+                    rows = _replay(file, block, rows)
+                elif kind == LOG:
+                    _append_log(file, [tuple(line) for line in json.loads(block)])
+            acquisition["rows_complete"][()] = rows
+            if acquisition["run_status"][()] not in _UNFINISHED:
+                acquisition["run_status"][()] = b"running"
+            return rows
+    except Exception:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        return -1
+
+
+def _replay(file: h5py.File, block: bytes, rows: int) -> int:
+    """Append one block of the journal; return the rows there are then."""
+    first, count = (int(value) for value in np.frombuffer(block, "<u8", 2))
+    if first != rows:
+        raise ValueError(f"the journal goes on at row {first}, the file ends at {rows}")
+    offset = 16
+    series = [file[layout.RECORDS][name] for name in _column_names(file)]
+    for ds in [*series, file[f"{layout.ACQUISITION}/bench_state"]]:
+        shape = (count, *ds.shape[1:])
+        items = int(np.prod(shape, dtype=np.int64))
+        values = np.frombuffer(block, ds.dtype, items, offset).reshape(shape)
+        offset += items * ds.dtype.itemsize
+        ds.resize(first + count, axis=0)
+        ds[first:] = values
+    return first + count

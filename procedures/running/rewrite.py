@@ -1,0 +1,42 @@
+"""Replacing a file whole: written beside it, forced to disk, then put in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def rewriting(path: Path) -> Iterator[Path]:
+    """Give a temporary path; if the block succeeds, it takes the place of `path`."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk, where the system can."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the bytes of a file."""
+    shutil.copyfile(source, target)

@@ -1,0 +1,558 @@
+"""The run file: one run, one HDF5 file. Create, start, append, close; and read.
+
+`RunWriter` keeps records in memory for a moment; a thread of its own appends them in blocks, in
+SWMR mode, after they are in the journal. What `append` took is on disk within 0.2 s (at once at
+slow rates); a failed write makes the next `append` or `check` raise WriteFailed. `RunFile` reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from instruments.errors import BenchError
+from procedures.columns import Column, Quantity
+from procedures.running import layout, lock
+from procedures.running.header import INTERRUPTED, RunHeader, RunStart
+from procedures.running.journal import LOG, ROWS, Journal
+from procedures.running.names import create_exclusively
+from procedures.running.rewrite import copy_file, rewriting, sync_folder
+
+GROUP_S = 0.2
+"""Records are written together at most this long after the first of them was handed over."""
+LARGEST_PENDING_BYTES = 512 * 2**20
+_LOG_CHUNK = 230
+
+
+class WriteFailed(BenchError):
+    """Records could not be written; what was acknowledged before is in the file."""
+
+    code = "write-failed"
+
+
+class NotARunFile(BenchError):
+    """A file is not a run file, or beyond reading."""
+
+    exit_code = 2
+    code = "run-file"
+
+    def __init__(self, path: str | Path, why: str) -> None:
+        super().__init__(f"{path}: is not a readable run file: {why}")
+        self.file = str(path)
+
+
+def create_queued(folder: Path, header: RunHeader) -> Path:
+    """Create the file of a run that waits, exclusively; return its path."""
+    path = create_exclusively(folder, header.measurement, header.sample, header.created_s)
+    try:
+        with rewriting(path) as temporary, h5py.File(
+            temporary, "w", libver=layout.LIBVER
+        ) as file:
+            layout.write_queued(file, path, header)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    return path
+
+
+def mark_status(path: Path, status: str, lines: Iterable[tuple[float, str, str]] = ()) -> None:
+    """Rewrite a file that is not being recorded with another status and more log lines."""
+    with rewriting(path) as temporary:
+        copy_file(path, temporary)
+        with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
+            file[f"{layout.ACQUISITION}/run_status"][()] = status.encode()
+            _append_log(file, list(lines))
+
+
+class RunWriter:
+    """Appends the records of one run; made by `start` or `resume_writer`."""
+
+    def __init__(self, path: Path, *, started_rows: int = 0) -> None:
+        self.path = path
+        self.rows_complete = started_rows
+        self._rows = started_rows
+        self._failure: BaseException | None = None
+        self._condition = threading.Condition()
+        self._records: list[tuple[Mapping[str, Any], Mapping[str, float] | None]] = []
+        self._pending_bytes = 0
+        self._log: list[tuple[float, str, str]] = []
+        self._status: str | None = None
+        self._closing = False
+        self._durable = started_rows
+        skeleton = path.read_bytes()
+        self._journal = Journal(path, skeleton)
+        self._file = h5py.File(path, "r+", libver=layout.LIBVER)
+        self._columns = [
+            Column(one["name"], one["unit"], one["long_name"], one["dtype"], tuple(one["axes"]))
+            for one in json.loads(self._text("columns"))
+        ]
+        self._names = frozenset(column.name for column in self._columns)
+        self._arrays = tuple(column.name for column in self._columns if column.axes)
+        records = self._file[layout.RECORDS]
+        self._datasets = {column.name: records[column.name] for column in self._columns}
+        self._row_bytes = sum(
+            int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
+            for ds in self._datasets.values()
+        )
+        acquisition = self._file[layout.ACQUISITION]
+        self._state = acquisition["bench_state"]
+        self._state_names = json.loads(self._state.attrs["names"])
+        self._counter = acquisition["rows_complete"]
+        self._status_field = acquisition["run_status"]
+        self._end_field = self._file["entry/end_time"]
+        self._status_field[()] = b"running"
+        self._file.swmr_mode = True
+        self._thread = threading.Thread(target=self._work, name="run file", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def start(cls, path: Path, start: RunStart) -> RunWriter:
+        """Start a queued file: everything known now is written by a rewrite, then it is open.
+
+        Raises:
+            FileInUse: another process writes it.
+            WriteFailed: it cannot be written.
+        """
+        lock.acquire(path)
+        try:
+            with rewriting(path) as temporary:
+                copy_file(path, temporary)
+                with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
+                    layout.write_started(file, start)
+            return cls(path)
+        except OSError as error:
+            lock.release(path)
+            raise WriteFailed(f"{path} cannot be started: {error}") from error
+        except BaseException:
+            lock.release(path)
+            raise
+
+    def _text(self, name: str) -> str:
+        return str(self._file[layout.ACQUISITION][name].asstr()[()])
+
+    # ---- what the runner calls --------------------------------------------------------------
+
+    def append(self, record: Mapping[str, Any], state: Mapping[str, float] | None = None) -> None:
+        """Take a record: a value for each column, and the bench's state after it.
+
+        Cheap; the write happens in another thread. Raises WriteFailed if an earlier one failed,
+        or if more is waiting than memory is meant to hold; ValueError if columns are missing.
+        """
+        if record.keys() != self._names:
+            wrong = sorted(self._names.symmetric_difference(record))
+            raise ValueError(f"the record's columns are not those of the run: {', '.join(wrong)}")
+        if self._arrays:
+            record = {**record, **{name: np.array(record[name]) for name in self._arrays}}
+        with self._condition:
+            self._raise_failure()
+            if self._pending_bytes > LARGEST_PENDING_BYTES:
+                raise WriteFailed(
+                    f"{self.path}: records come faster than the disk takes them; "
+                    f"{len(self._records)} are waiting"
+                )
+            self._records.append((record, state))
+            self._pending_bytes += self._row_bytes
+            if len(self._records) == 1:
+                self._condition.notify_all()
+
+    def check(self) -> None:
+        """Raise WriteFailed if records could not be written."""
+        with self._condition:
+            self._raise_failure()
+
+    def wait_durable(self, timeout_s: float = 10.0) -> None:
+        """Wait until everything appended is on disk; WriteFailed if it is not in time."""
+        with self._condition:
+            target = self._durable + len(self._records) + (self._rows - self._durable)
+            done = self._condition.wait_for(
+                lambda: self._failure is not None or self._durable >= target, timeout_s
+            )
+            self._raise_failure()
+            if not done:
+                raise WriteFailed(f"{self.path}: not on disk after {timeout_s:g} s")
+
+    def log(self, level: str, text: str, moment: float) -> None:
+        """Add a line to the run's log (long ones are folded)."""
+        with self._condition:
+            self._log.append((moment, level, text))
+            self._condition.notify_all()
+
+    def set_status(self, status: str) -> None:
+        """Write another status (running, paused)."""
+        with self._condition:
+            self._status = status
+            self._condition.notify_all()
+
+    def close(self, status: str, moment: float | None = None) -> None:
+        """Write what is waiting, the end, and close.
+
+        After a failed write the status becomes "failed" where it can still be written, and
+        WriteFailed is raised; the journal is then left beside the file.
+        """
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+        try:
+            if self._failure is not None:
+                status = "failed"
+            self._write_log()
+            self._status_field[()] = status.encode()
+            self._end_field[()] = layout.isoformat(
+                time.time() if moment is None else moment
+            ).encode()
+            self._file.flush()
+            os.fsync(self._file.id.get_vfd_handle())
+        except Exception as error:
+            self._failure = self._failure or error
+        finally:
+            with contextlib.suppress(Exception):
+                self._file.close()
+            with contextlib.suppress(Exception):
+                self._journal.close(remove=self._failure is None)
+            lock.release(self.path)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            if isinstance(self._failure, WriteFailed):
+                raise self._failure
+            raise WriteFailed(
+                f"{self.path}: records could not be written ({self._failure}); "
+                f"{self.rows_complete} are in the file"
+            ) from self._failure
+
+    # ---- the writer thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        last = 0.0
+        while True:
+            with self._condition:
+                self._condition.wait_for(
+                    lambda: self._records or self._log or self._status or self._closing
+                )
+                if self._closing and not (self._records or self._status):
+                    return
+                wait_s = GROUP_S - (time.monotonic() - last)
+                if wait_s > 0 and not self._closing:
+                    self._condition.wait_for(lambda: self._closing, wait_s)
+                records, self._records = self._records, []
+                self._pending_bytes = 0
+                status, self._status = self._status, None
+                self._rows += len(records)
+            last = time.monotonic()
+            try:
+                if records:
+                    self._write_rows(records)
+                self._write_log()
+                if status is not None:
+                    self._status_field[()] = status.encode()
+                self._file.flush()
+                if records:
+                    self._counter[()] = self._rows
+                    self.rows_complete = self._rows
+                    self._file.flush()
+                if self._journal.full:
+                    os.fsync(self._file.id.get_vfd_handle())
+            except Exception as error:
+                with self._condition:
+                    self._failure = error
+                    self._records = []
+                    self._condition.notify_all()
+                return
+            with self._condition:
+                self._durable = self._rows
+                self._condition.notify_all()
+
+    def _write_rows(
+        self, records: list[tuple[Mapping[str, Any], Mapping[str, float] | None]]
+    ) -> None:
+        first = self._rows - len(records)
+        blocks = {
+            name: np.array([record[name] for record, _ in records], dtype=ds.dtype).reshape(
+                len(records), *ds.shape[1:]
+            )
+            for name, ds in self._datasets.items()
+        }
+        states = np.array(
+            [[(state or {}).get(name, np.nan) for name in self._state_names] for _, state in records]
+        ).reshape(len(records), len(self._state_names))
+        if not self._journal.full:
+            parts = [np.array([first, len(records)], dtype="<u8").tobytes()]
+            parts += [block.tobytes() for block in blocks.values()]
+            self._journal.add(ROWS, b"".join([*parts, states.tobytes()]))
+            self._journal.sync()
+        for name, block in blocks.items():
+            ds = self._datasets[name]
+            ds.resize(self._rows, axis=0)
+            ds[first:] = block
+        self._state.resize(self._rows, axis=0)
+        self._state[first:] = states
+
+    def _write_log(self) -> None:
+        with self._condition:
+            lines, self._log = self._log, []
+        if not lines:
+            return
+        if not self._journal.full:
+            self._journal.add(LOG, json.dumps(lines).encode())
+            self._journal.sync()
+        _append_log(self._file, lines)
+
+
+def _append_log(file: h5py.File, lines: list[tuple[float, str, str]]) -> None:
+    folded = [
+        (moment, level, part) for moment, level, text in lines for part in _fold(text)
+    ]
+    log = file[f"{layout.ACQUISITION}/log"]
+    first = log["time"].shape[0]
+    for name, values in zip(("time", "level", "text"), zip(*folded, strict=True), strict=False):
+        encoded = [v.encode() if isinstance(v, str) else v for v in values]
+        log[name].resize(first + len(folded), axis=0)
+        log[name][first:] = np.array(encoded, dtype=log[name].dtype)
+
+
+def _fold(text: str) -> list[str]:
+    """Cut a text into pieces that fit the log's fixed length in UTF-8."""
+    pieces, piece = [], ""
+    for letter in text.replace("\n", " | "):
+        if len((piece + letter).encode()) > _LOG_CHUNK:
+            pieces.append(piece)
+            piece = ""
+        piece += letter
+    return [*pieces, piece]
+
+
+def resume_writer(path: Path) -> RunWriter:
+    """Open a file that is not finished for more records (after `recover`)."""
+    from procedures.running.recovery import recover
+
+    recover(path)
+    lock.acquire(path)
+    try:
+        with h5py.File(path, "r", libver=layout.LIBVER) as file:
+            rows = int(file[f"{layout.ACQUISITION}/rows_complete"][()])
+        # A copy, so that a crash in the first moments leaves what there was.
+        with rewriting(path) as temporary:
+            copy_file(path, temporary)
+        return RunWriter(path, started_rows=rows)
+    except BaseException:
+        lock.release(path)
+        raise
+
+
+class RunFile:
+    """A run file, to read. Recovers an interrupted one first; reads a living one beside its writer.
+
+    Raises NotARunFile if it is something else or beyond reading.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from procedures.running.recovery import recover
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise NotARunFile(path, "there is no such file")
+        self._alive = lock.is_being_written(self.path)
+        try:
+            if not self._alive and lock.owner(self.path) != lock.me():
+                recover(self.path)
+            self._file = h5py.File(
+                self.path, "r", libver=layout.LIBVER, swmr=True, locking=False
+            )
+        except NotARunFile:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            raise NotARunFile(path, str(error)) from None
+        try:
+            self._acquisition = self._file[layout.ACQUISITION]
+            self.measurement = self._string("measurement")
+            self.rows_complete = int(self._acquisition["rows_complete"][()])
+        except Exception as error:
+            self._file.close()
+            raise NotARunFile(path, f"it is another HDF5 file ({error})") from None
+
+    def __enter__(self) -> RunFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _string(self, name: str, parent: Any = None) -> str:
+        field = (self._acquisition if parent is None else parent)[name]
+        value = field[()]
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+    @property
+    def stored_status(self) -> str:
+        """The status as written."""
+        return self._string("run_status")
+
+    @property
+    def status(self) -> str:
+        """The run's state; "interrupted" if it was being recorded and its process is gone."""
+        stored = self.stored_status
+        if stored in ("running", "paused") and not self._alive and lock.owner(self.path) is None:
+            return INTERRUPTED
+        return stored
+
+    @property
+    def sample(self) -> str:
+        """What was measured."""
+        return self._string("name", self._file["entry/sample"])
+
+    @property
+    def spot(self) -> str:
+        """Where on it."""
+        return self._string("spot", self._file["entry/sample"])
+
+    @property
+    def operator(self) -> str:
+        """Who measured."""
+        return self._string("name", self._file["entry/user"])
+
+    @property
+    def start_time(self) -> str:
+        """When it started, ISO 8601 ("" if it has not)."""
+        return self._string("start_time", self._file["entry"])
+
+    @property
+    def end_time(self) -> str:
+        """When it ended, ISO 8601 ("" if it has not)."""
+        return self._string("end_time", self._file["entry"])
+
+    @property
+    def bench_toml(self) -> str:
+        """The text of the bench file, and with `bench_file` where it was: to resume the run."""
+        return self._string("bench_toml")
+
+    @property
+    def bench_file(self) -> str:
+        """The path of the bench file ("" for the simulated bench)."""
+        return self._string("bench_file")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The measurement's parameters."""
+        return _values(self._acquisition["parameters"])
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What the measurement found out and decided before its first record."""
+        return _values(self._acquisition.get("decisions", {}))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Numbers and words about pump and bench."""
+        return _values(self._acquisition.get("facts", {}))
+
+    @property
+    def plan(self) -> dict[str, npt.NDArray[Any]]:
+        """The plan, an array for each key of its points."""
+        return {name: field[()] for name, field in self._acquisition["plan"].items()}
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the record columns ([] if it has not started)."""
+        return list(self._file[layout.RECORDS]) if layout.RECORDS in self._file else []
+
+    def records(self, name: str) -> npt.NDArray[Any]:
+        """Return a column, (rows, ...), cut at the rows that are complete."""
+        if name not in self.columns:
+            raise NotARunFile(self.path, f"it has no column {name!r}")
+        return np.asarray(self._file[layout.RECORDS][name][: self.rows_complete])
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a column."""
+        return str(self._file[layout.RECORDS][name].attrs.get("units", ""))
+
+    def axis(self, name: str) -> npt.NDArray[np.float64]:
+        """Return the values of an axis."""
+        return np.asarray(self._file[layout.DATA][name][()])
+
+    @property
+    def instruments(self) -> dict[str, dict[str, Any]]:
+        """Settings and identity of each instrument, by role."""
+        found: dict[str, dict[str, Any]] = {}
+        roles = {stored: role for role, (stored, _) in layout._GROUPS.items()}
+        for stored, group in self._file.get("entry/instrument", {}).items():
+            if isinstance(group, h5py.Group) and "settings" in group:
+                found[roles.get(stored, stored)] = {
+                    "identity": _values(group["device_information"]),
+                    "settings": {
+                        name: Quantity(value, str(group["settings"][name].attrs.get("units", "")))
+                        for name, value in _values(group["settings"]).items()
+                    },
+                }
+        return found
+
+    @property
+    def state(self) -> dict[str, float]:
+        """The bench's state after the last complete record ({} on a real bench)."""
+        stored = self._acquisition.get("bench_state")
+        if stored is None or not self.rows_complete or not stored.shape[1]:
+            return {}
+        names = json.loads(stored.attrs["names"])
+        return dict(zip(names, map(float, stored[self.rows_complete - 1]), strict=True))
+
+    @property
+    def log(self) -> list[tuple[float, str, str]]:
+        """The log: (seconds since 1970, level, text)."""
+        log = self._acquisition["log"]
+        lines = zip(log["time"][()], log["level"][()], log["text"][()], strict=False)
+        return [(float(t), lv.decode(), tx.decode(errors="replace")) for t, lv, tx in lines]
+
+
+def _values(group: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in group.items():
+        if not isinstance(field, h5py.Dataset):
+            continue
+        value = field[()]
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        elif isinstance(value, np.ndarray):
+            value = [v.decode() if isinstance(v, bytes) else v for v in value.tolist()]
+        elif isinstance(value, np.generic):
+            value = value.item()
+        found[name] = value
+    return found
+
+
+def store_results(path: Path, results: Mapping[str, Any], method: str = "") -> None:
+    """Put results into a file by a rewrite, compressing its arrays on the way."""
+    from procedures.running.storing import rewrite_with_results
+
+    with RunFile(path) as run:
+        if run._alive:
+            raise lock.FileInUse(f"{path} is being written by {lock.owner(Path(path))}")
+    with lock.held(Path(path)):
+        rewrite_with_results(Path(path), results, method)
+
+
+__all__ = [
+    "NotARunFile",
+    "RunFile",
+    "RunWriter",
+    "WriteFailed",
+    "create_queued",
+    "mark_status",
+    "resume_writer",
+    "store_results",
+    "sync_folder",
+]

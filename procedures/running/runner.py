@@ -1,0 +1,245 @@
+"""The runner: carries a measurement through its states into its run file.
+
+Small, and without Qt. One run is: open the bench, check the whole plan, prepare, start the file,
+take the records, leave the bench safe, close the file. Every way out ends in a status in the file
+(finished, aborted, failed), a closed shutter and a line in the log that says why. Who starts it
+(command, night, window) listens through `Listener`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from instruments.bench import Bench, open_bench
+from instruments.config import BenchConfig
+from instruments.errors import BenchError, InterlockTripped
+from procedures.measurement import Forecast, Measurement
+from procedures.running.describe import describe_start
+from procedures.running.runfile import RunWriter, mark_status, resume_writer
+from procedures.running.signals import Signals, Stopped
+
+log = logging.getLogger(__name__)
+
+ABORTED = 130
+
+
+class Listener(Protocol):
+    """Who follows a run; called in the runner's thread, so be quick."""
+
+    def started(self, measurement: Measurement, forecast: Forecast) -> None:
+        """The plan is checked and the first record is about to be taken."""
+
+    def progress(self, percent: float) -> None:
+        """So much of the plan is done."""
+
+    def recorded(self, record: Mapping[str, Any]) -> None:
+        """A record was handed to the file."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: status of the file, records in it, what went wrong, exit code."""
+
+    path: Path
+    status: str
+    records: int
+    error: BaseException | None
+    exit_code: int
+
+
+class _File:
+    """The run file as the runner uses it; until it is started, log lines wait."""
+
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self.path = path
+        self.report = report
+        self.writer: RunWriter | None = None
+        self.waiting: list[tuple[float, str, str]] = []
+
+    def log(self, level: str, text: str, moment: float) -> None:
+        self.report(text)
+        if self.writer is None:
+            self.waiting.append((moment, level, text))
+        else:
+            self.writer.log(level, text, moment)
+
+    def start(self, writer: RunWriter) -> None:
+        self.writer = writer
+        for moment, level, text in self.waiting:
+            writer.log(level, text, moment)
+        self.waiting.clear()
+
+
+def carry_out(
+    path: Path,
+    measurement: Measurement,
+    config: BenchConfig,
+    *,
+    listener: Listener | None = None,
+    report: Callable[[str], None] = log.info,
+    resume_from: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Run a measurement into its queued (or not finished) file.
+
+    Args:
+        path: the run file, queued; or to be resumed, if `resume_from` is given.
+        measurement: configured.
+        config: the bench file.
+        listener: follows the run. report: told what happens, a line at a time.
+        resume_from: "records" (already in the file), "decisions" and "state" of the bench.
+    """
+    file = _File(path, report)
+    error: BaseException | None = None
+    records = int(resume_from["records"]) if resume_from else 0
+    total = len(measurement.plan())
+    clock_now: Callable[[], float] | None = None
+    with Signals() as signals:
+        try:
+            with open_bench(
+                config,
+                measurement.roles(),
+                measurement=measurement.MEASUREMENT,
+                report=report,
+            ) as bench:
+                clock_now = bench.clock.now
+                try:
+                    records = _measure(
+                        file, measurement, bench, signals, listener, resume_from, records
+                    )
+                finally:
+                    signals.finish()
+                    file.log("info", "making the bench safe", clock_now())
+                    measurement.shutdown()
+        except (Stopped, KeyboardInterrupt) as stop:
+            error = stop
+        except Exception as problem:
+            error = problem
+            if not isinstance(problem, BenchError):
+                log.exception("the run failed")
+        signals.finish()
+        # A failed write surfaces in the records that came after it: count what the file holds.
+        status = _status(error, records, total)
+        if error is None and status == "aborted":
+            error = Stopped()
+        moment = clock_now() if clock_now is not None else None
+        text = _explain(error, status)
+        records, failure = _close(file, status, text, moment, records)
+        if failure is not None and error is None:
+            error, status = failure, "failed"
+    return Outcome(path, status, records, _plain(error), _exit_code(error))
+
+
+def _measure(
+    file: _File,
+    measurement: Measurement,
+    bench: Bench,
+    signals: Signals,
+    listener: Listener | None,
+    resume_from: Mapping[str, Any] | None,
+    records: int,
+) -> int:
+    count = records
+    measurement.bench = bench
+    measurement.first_point = records
+    if resume_from is not None:
+        measurement.decisions.update(resume_from["decisions"])
+    forecast = measurement.check_limits()
+    file.log(
+        "info",
+        f"{forecast.points} points, about {forecast.seconds:.0f} s, at most "
+        f"{forecast.shots:.3g} shots on the sample",
+        bench.clock.now(),
+    )
+    measurement.startup()
+    if resume_from is not None:
+        bench.restore(dict(resume_from["state"]))
+        bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
+        bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
+        measurement.resumed(resume_from["last_record"])
+    with signals.deferred():
+        if resume_from is None:
+            file.start(RunWriter.start(file.path, describe_start(measurement, bench)))
+        else:
+            file.start(resume_writer(file.path))
+    writer = file.writer
+    assert writer is not None
+    if listener is not None:
+        listener.started(measurement, forecast)
+
+    def emit(topic: str, content: Any) -> None:
+        nonlocal count
+        if topic == "results":
+            with signals.deferred():
+                writer.append(content, bench.state())
+                count += 1
+            if listener is not None:
+                listener.recorded(content)
+        elif topic == "progress" and listener is not None:
+            listener.progress(float(content))
+
+    def paused(is_paused: bool) -> None:
+        writer.set_status("paused" if is_paused else "running")
+        file.log("info", "paused" if is_paused else "going on", bench.clock.now())
+
+    measurement.emit = emit
+    measurement.should_stop = lambda: measurement.control.aborted
+    measurement.check_sink = writer.check
+    measurement.on_pause = paused
+    try:
+        measurement.execute()
+    except BaseException as problem:
+        problem.records = count  # type: ignore[attr-defined]
+        raise
+    return count
+
+
+def _status(error: BaseException | None, records: int, total: int) -> str:
+    if error is None:
+        return "finished" if records >= total else "aborted"
+    if isinstance(error, Stopped | KeyboardInterrupt | InterlockTripped):
+        return "aborted"
+    return "failed"
+
+
+def _explain(error: BaseException | None, status: str) -> str:
+    if error is None:
+        return status
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return "aborted by the operator"
+    return f"{status}: {error}"
+
+
+def _close(
+    file: _File, status: str, text: str, moment: float | None, records: int
+) -> tuple[int, BaseException | None]:
+    """Write the end into the file; return the records that it holds, and what went wrong."""
+    level = "info" if status == "finished" else "error"
+    if file.writer is None:
+        try:
+            mark_status(file.path, status, [*file.waiting, (moment or 0.0, level, text)])
+        except Exception as problem:
+            file.report(f"the run file could not be marked {status}: {problem}")
+        return records, None
+    try:
+        file.writer.log(level, text, moment or 0.0)
+        file.writer.close(status, moment)
+        return file.writer.rows_complete, None
+    except Exception as problem:
+        file.report(f"the run file could not be closed: {problem}")
+        return file.writer.rows_complete, problem
+
+
+def _plain(error: BaseException | None) -> BaseException | None:
+    return BenchError("aborted") if isinstance(error, Stopped | KeyboardInterrupt) else error
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return ABORTED
+    return int(getattr(error, "exit_code", 1))

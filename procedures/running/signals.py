@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM as an orderly end.
+
+The first signal raises `Stopped` in the main thread, so that even a long exposure ends at once and
+every `with` on the way out closes the shutter; the clean-up itself is not interrupted, and inside
+`deferred()` (a record being handed over) the signal waits until the block ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+
+class Stopped(BaseException):
+    """The operator, or the system, asked the run to end."""
+
+
+class Signals:
+    """Turns SIGINT, SIGTERM (and SIGBREAK, SIGHUP where they exist) into `Stopped`, once."""
+
+    def __init__(self) -> None:
+        self._previous: dict[int, Any] = {}
+        self._depth = 0
+        self._pending = False
+        self._done = False
+
+    def __enter__(self) -> Signals:
+        """Take the handlers (in the main thread only)."""
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._done:
+            return
+        if self._depth:
+            self._pending = True
+            return
+        self._done = True
+        raise Stopped
+
+    def finish(self) -> None:
+        """From now on ignore signals: the clean-up is under way."""
+        self._done = True
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Hold a signal back until the block has ended."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._pending and not self._depth and not self._done:
+                self._pending = False
+                self._done = True
+                raise Stopped

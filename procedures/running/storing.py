@@ -1,0 +1,75 @@
+"""Results into a run file: by a rewrite, which also compresses its arrays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from procedures.running import layout
+from procedures.running.rewrite import rewriting
+
+
+def rewrite_with_results(path: Path, results: Mapping[str, Any], method: str) -> None:
+    """Write the file again with `results` ({"results": {name: {value, stderr, unit}}, ...})."""
+    with (
+        rewriting(path) as temporary,
+        h5py.File(path, "r", libver=layout.LIBVER) as source,
+        h5py.File(temporary, "w", libver=layout.LIBVER) as target,
+    ):
+        _copy(source, target, {}, skip="entry/results")
+        process = layout.group(target["entry"], "results", "NXprocess")
+        layout.put(process, "program", "gainbench")
+        layout.put(process, "version", layout.program_version())
+        layout.put(process, "date", layout.isoformat(time.time()))
+        layout.put(process, "method", method or f"gainbench {source['entry'].name}")
+        for name, result in results.get("results", {}).items():
+            value = _numbers(result["value"])
+            field = layout.put(process, name, value, result["unit"])
+            if result.get("bound"):
+                field.attrs["bound"] = result["bound"]
+            layout.put(process, f"{name}_errors", _numbers(result["stderr"]), result["unit"])
+        layout.put(process, "warnings", "\n".join(results.get("warnings", [])))
+
+
+def _numbers(value: Any) -> Any:
+    """Return a number or list with NaN for what is null."""
+    if isinstance(value, list):
+        return [np.nan if one is None else float(one) for one in value]
+    return np.nan if value is None else float(value)
+
+
+def _copy(source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: str) -> None:
+    """Copy a tree, keeping hard links, with arrays compressed in whole chunks."""
+    target.attrs.update(dict(source.attrs))
+    for name, item in source.items():
+        if item.name.lstrip("/") == skip:
+            continue
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            target[name] = target.file[seen[address]]
+            continue
+        seen[address] = item.name
+        if isinstance(item, h5py.Group):
+            _copy(item, target.create_group(name), seen, skip)
+            continue
+        options: dict[str, Any] = {}
+        if item.ndim > 1 and item.dtype.kind in "uif" and item.size > 4096:
+            rows = max(1, min(len(item), 2**20 // max(item[:1].nbytes, 1)))
+            options = {
+                "chunks": (rows, *item.shape[1:]),
+                "maxshape": item.maxshape,
+                "compression": "gzip",
+                "compression_opts": 4,
+                "shuffle": True,
+            }
+        elif item.chunks:
+            options = {"chunks": item.chunks, "maxshape": item.maxshape}
+        made = target.create_dataset(name, item.shape, item.dtype, **options)
+        if item.size:
+            made[()] = item[()]
+        made.attrs.update(dict(item.attrs))
