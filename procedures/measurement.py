@@ -141,6 +141,9 @@ class Measurement(Procedure):  # type: ignore[misc]
     def prepare(self) -> None:
         """Ready the bench; what is found out here goes into `self.decisions`."""
 
+    def resumed(self, last_record: Mapping[str, Any]) -> None:
+        """Take up what the last record of an earlier part tells (called after `prepare`)."""
+
     def record(self, point: Point) -> Record:
         """Take one record: a value for each column."""
         raise NotImplementedError

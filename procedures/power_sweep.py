@@ -9,7 +9,8 @@ cross-check of the threshold.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -171,6 +172,13 @@ class PowerSweep(Measurement):
         self.decisions["centre_wavelength_nm"] = centre
         bench.need_spectrograph().go_to(centre)
 
+    def resumed(self, last_record: Mapping[str, Any]) -> None:
+        """Range on from where the interrupted part had come to."""
+        if last_record:
+            exposure_s, frames = float(last_record["exposure"]), int(last_record["accumulations"])
+            self._exposure_s = exposure_s
+            self._background = (exposure_s, frames, np.asarray(last_record["background"]))
+
     def _look_for_emission(self) -> float:
         """Step the window over the survey range at a gentle fluence; return the brightest nm."""
         bench, spectrograph = self.bench, self.bench.need_spectrograph()
@@ -224,20 +232,19 @@ class PowerSweep(Measurement):
         length_mm = self._set_length(point["length_mm"])
         asked = pump.set_fluence(point["fluence_uJ_cm2"])
         self._range_exposure()
-        saturation = spectrograph.camera.saturation_counts
         for _ in range(_MOST_ATTEMPTS):
             exposure_s = spectrograph.set_exposure_s(self._exposure_s)
             frames = self._accumulations(exposure_s)
             with pump.light():
                 exposure = spectrograph.acquire(frames)
-            brightest = float(exposure.frames.max())
             if not exposure.saturated:
                 break
             shorter = self._whole_shots(exposure_s * 0.3)
             if shorter >= exposure_s:
                 break  # as short as it goes: kept, and flagged
             self._exposure_s = shorter
-        self._next_exposure(exposure, brightest, saturation)
+        # The next point ranges on from what this record tells, so that a resumed run does alike.
+        self._exposure_s = exposure.exposure_s
         fluence = pump.measure_fluence() if asked.measured else asked
         background = self._take_background(exposure.exposure_s, frames)
         return self._row(point, fluence, exposure, background, length_mm)

@@ -92,7 +92,8 @@ class RunWriter:
         self._durable = started_rows
         skeleton = path.read_bytes()
         self._journal = Journal(path, skeleton)
-        self._file = h5py.File(path, "r+", libver=layout.LIBVER)
+        # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
+        self._file = h5py.File(path, "r+", libver=layout.LIBVER, locking=False)
         self._columns = [
             Column(one["name"], one["unit"], one["long_name"], one["dtype"], tuple(one["axes"]))
             for one in json.loads(self._text("columns"))

@@ -1,0 +1,280 @@
+"""The threshold of a stripe: the fluence at which the net modal gain at the gain peak is zero.
+
+For `power_sweep.py`. The number comes from a fit of the stripe equation (`stripe_fit.py`) under
+several gain laws, weighed by how well each describes the spectra; two stripe lengths give a check
+that needs no model of the gain. The crossing of two straight lines in log-log axes is drawn for
+the eye and is not the threshold: it is a kink, tens of percent away where gain is weak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from procedures.analysis.results import FloatArray
+from procedures.analysis.stripe_fit import LAWS, FitData, StripeFit, fit_stripe
+from procedures.analysis.stripe_model import INDEX, NAMES, emitted
+
+MODEL_FLOOR = 0.004
+"""Relative error granted to the model in each channel: no film is a Gaussian to the last digit."""
+MODEL_TERM = 0.005
+"""Relative standard error of the threshold for what no gain law tried here describes."""
+_COARSE_FLOORS = (0.3, 0.05)
+_REFINED_STARTS = 3
+
+
+@dataclass(frozen=True)
+class BandGuess:
+    """Where the bands are, from a look at the spectra; all in nm, or the sweep's fluence unit."""
+
+    spontaneous_peak_nm: float
+    spontaneous_fwhm_nm: float
+    line_peak_nm: float
+    narrowing_fluence: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The threshold with the parts of its relative standard error.
+
+    Attributes:
+        value: in the unit of the fluences.
+        fit, law, cut, model: relative sigma from the fit's covariance (fluence noise included),
+            from the choice among gain laws, from the choice of records, from what none of the
+            models describes.
+        best: the best fit.
+        fits: one for each law tried.
+        weights: of the laws, adding to one.
+    """
+
+    value: float
+    fit: float
+    law: float
+    cut: float
+    model: float
+    best: StripeFit
+    fits: tuple[StripeFit, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def rel_sigma(self) -> float:
+        """Relative standard error without the common scale of the fluences."""
+        return float(np.sqrt(self.fit**2 + self.law**2 + self.cut**2 + self.model**2))
+
+
+def find_threshold(data: FitData, guess: BandGuess) -> Threshold:
+    """Fit the stripe equation under each gain law and weigh the laws.
+
+    Raises:
+        ValueError: fewer records or channels than parameters can be found from.
+    """
+    if len(data.fluence) < 6 or data.signal.shape[1] < 8:
+        raise ValueError("six records of eight channels are the least a stripe fit can use")
+    first = _first_fit(data, guess)
+    fits = [first]
+    for law in LAWS[1:]:
+        start = first.theta.copy()
+        if law == "logarithmic":
+            start[INDEX["ln_law_shape"]] = 0.0
+        fits.append(fit_stripe(data, law, start, floor=MODEL_FLOOR))
+    best = min(fits, key=_criterion)
+    # Where even the best law misses the noise, differences count less by the same factor.
+    scale = max(1.0, best.reduced)
+    excess = np.array([(_criterion(fit) - _criterion(best)) / scale for fit in fits])
+    weights = np.exp(-0.5 * excess)
+    weights /= weights.sum()
+    logs = np.array([fit.theta[0] for fit in fits])
+    mean = float(weights @ logs)
+    within = float(np.sqrt(weights @ np.array([fit.covariance[0, 0] for fit in fits])))
+    between = float(np.sqrt(weights @ (logs - mean) ** 2))
+    return Threshold(
+        value=float(np.exp(mean)),
+        fit=within,
+        law=between,
+        cut=_cut_term(data, best),
+        model=MODEL_TERM,
+        best=best,
+        fits=tuple(fits),
+        weights=tuple(float(weight) for weight in weights),
+    )
+
+
+def _criterion(fit: StripeFit) -> float:
+    return fit.chi2 + 2.0 * len(fit.free)
+
+
+def _first_fit(data: FitData, guess: BandGuess) -> StripeFit:
+    """Scan starts, refine the best few coarsely, take the best to the end."""
+    starts = _starts(data, guess)
+    law = LAWS[0]
+    refined: list[StripeFit] = []
+    for start in starts[:_REFINED_STARTS]:
+        fit = fit_stripe(data, law, start, floor=_COARSE_FLOORS[0], iterations=12)
+        fit = fit_stripe(data, law, fit.theta, floor=_COARSE_FLOORS[1], iterations=12)
+        refined.append(fit)
+    best = min(refined, key=lambda fit: fit.chi2)
+    return fit_stripe(data, law, best.theta, floor=MODEL_FLOOR)
+
+
+def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
+    """Return starting points, best first, judged by logarithms so that decades do not decide."""
+    width = data.channels.width_nm
+    band = data.signal @ width
+    low = np.argsort(data.fluence)[: max(3, len(band) // 5)]
+    grid = [
+        (ratio, absorption, kappa, gain_width, top)
+        for ratio in (0.8, 0.92, 1.05)
+        for absorption in (8.0, 16.0, 32.0)
+        for kappa in (0.7, 2.5)
+        for gain_width in (0.45, 0.75, 1.2)
+        for top in (0.5, 2.0)
+    ]
+    thetas = np.zeros((len(grid), len(NAMES)))
+    peak = int(np.argmin(np.abs(data.channels.centre_nm - guess.spontaneous_peak_nm)))
+    for theta, (ratio, absorption, kappa, gain_width, top) in zip(thetas, grid, strict=True):
+        threshold = ratio * guess.narrowing_fluence
+        light = -np.expm1(-1.1 * data.fluence[low] / threshold) / -np.expm1(-1.1)
+        direct = np.median(data.signal[low, peak] / light) / (1.0 + 1.0 / (kappa * absorption))
+        rise = min(float(data.fluence.max()) / threshold, 3.0)
+        saturation = top * band.max() / (absorption * max(rise - 1.0, 0.3))
+        theta[:] = (
+            np.log(threshold),
+            np.log(absorption),
+            np.log(1.1),
+            np.log(max(direct, 1e-12)),
+            np.log(kappa),
+            np.log(max(saturation, 1e-12)),
+            guess.line_peak_nm,
+            np.log(gain_width * guess.spontaneous_fwhm_nm),
+            guess.spontaneous_peak_nm,
+            np.log(guess.spontaneous_fwhm_nm),
+            0.15,
+            np.log(1.1),
+        )
+    some = np.unique(np.linspace(0, len(data.fluence) - 1, 16).astype(int))
+    order = np.argsort(data.fluence)[some]
+    guided, direct_light = emitted("poisson", thetas, data.fluence[order], data.channels)
+    noise = np.sqrt(data.variance[order]) + 0.003 * data.signal[order].max(axis=1, keepdims=True)
+    measured = np.log(np.maximum(data.signal[order], noise))
+    apart = np.log(np.maximum(guided + direct_light, noise)) - measured
+    judged = np.abs(apart).mean(axis=(1, 2))
+    return [thetas[index] for index in np.argsort(judged)]
+
+
+def _cut_term(data: FitData, best: StripeFit) -> float:
+    """Return the relative sigma for the choice of records: what leaving out the brightest shifts.
+
+    Of the shift only the part counts that the smaller number of records does not explain.
+    """
+    keep = data.fluence < max(2.0 * best.threshold, float(np.quantile(data.fluence, 0.6)))
+    if keep.all() or keep.sum() < 8 or data.fluence[keep].max() < 1.25 * best.threshold:
+        return 0.0
+    part = fit_stripe(data.only(keep), best.law, best.theta, floor=MODEL_FLOOR, iterations=15)
+    shift = part.theta[0] - best.theta[0]
+    expected = max(part.covariance[0, 0] - best.covariance[0, 0], 0.0)
+    return float(min(np.sqrt(max(shift**2 - expected, 0.0)), 0.1))
+
+
+@dataclass(frozen=True)
+class TwoLength:
+    """Threshold from two stripe lengths: value and relative sigma, fluence unit of the sweep.
+
+    `fluence`, `ratio`, `ratio_sigma`: the measured ratio of intensities, (M,), for a figure.
+    """
+
+    value: float
+    rel_sigma: float
+    fluence: FloatArray
+    ratio: FloatArray
+    ratio_sigma: FloatArray
+
+
+def two_length_threshold(
+    long_fluence: FloatArray,
+    long_intensity: FloatArray,
+    long_rel_sigma: FloatArray,
+    short_fluence: FloatArray,
+    short_intensity: FloatArray,
+    short_rel_sigma: FloatArray,
+    length_ratio: float,
+    *,
+    length_ratio_sigma: float = 0.0,
+) -> TwoLength | None:
+    """Return where the intensity at the gain peak grows as the length: no gain and no loss.
+
+    Intensities per shot at the gain peak, background-free; relative sigmas include fluence noise.
+    At zero net gain light is in proportion to length, direct light too, so that the ratio is
+    `length_ratio` whatever the gain law. Needs uniform collection along the stripe. None if the
+    ratio does not cross in the range measured.
+    """
+    if length_ratio <= 1.0:
+        raise ValueError(f"length_ratio is {length_ratio:g}: long over short must exceed 1")
+    long_order, short_order = np.argsort(long_fluence), np.argsort(short_fluence)
+    x_long, x_short = np.log(long_fluence[long_order]), np.log(short_fluence[short_order])
+    inside = (x_long >= x_short[0]) & (x_long <= x_short[-1])
+    if inside.sum() < 4:
+        return None
+    x = x_long[inside]
+    y_short = np.interp(x, x_short, np.log(short_intensity[short_order]))
+    sigma_short = np.interp(x, x_short, short_rel_sigma[short_order])
+    ratio = np.log(long_intensity[long_order][inside]) - y_short
+    sigma = np.hypot(long_rel_sigma[long_order][inside], sigma_short)
+    target = float(np.log(length_ratio))
+    above = np.convolve(ratio > target, np.ones(3), "same") >= 2
+    if not above.any() or above[0]:
+        return None
+    centre = x[int(np.argmax(above))]
+    near = np.abs(x - centre) < 0.35
+    if near.sum() < 4:
+        near = np.isin(np.arange(len(x)), np.argsort(np.abs(x - centre))[:4])
+    degree = 2 if near.sum() >= 6 else 1
+    design = np.vander(x[near] - centre, degree + 1)
+    weighted = design / sigma[near, None]
+    covariance = np.linalg.pinv(weighted.T @ weighted)
+    poly = covariance @ weighted.T @ (ratio[near] / sigma[near])
+    scatter = np.sum(((ratio[near] - design @ poly) / sigma[near]) ** 2)
+    covariance *= max(1.0, scatter / max(near.sum() - degree - 1, 1))
+    roots = np.roots(np.append(poly[:-1], poly[-1] - target))
+    roots = np.real(roots[np.abs(np.imag(roots)) < 1e-9])
+    slopes = np.polyval(np.polyder(poly), roots)
+    roots = roots[(slopes > 0.0) & (np.abs(roots) < 0.5)]
+    if not len(roots):
+        return None
+    root = float(roots[np.argmin(np.abs(roots))])
+    at = np.vander([root], degree + 1)[0]
+    slope = float(np.polyval(np.polyder(poly), root))
+    spread = np.sqrt(at @ covariance @ at + (length_ratio_sigma / length_ratio) ** 2)
+    return TwoLength(
+        float(np.exp(centre + root)), float(spread / slope), np.exp(x), np.exp(ratio), sigma
+    )
+
+
+def log_log_intersection(
+    fluence: FloatArray, intensity: FloatArray, threshold: float
+) -> tuple[float, FloatArray, FloatArray] | None:
+    """Return (kink, fluences, intensities) of the two straight lines drawn for the eye.
+
+    Lines below 0.6 and between 1.05 and 1.6 `threshold`; the corner is their crossing. Never the
+    threshold: depending on the gain it lies up to 60 % above. None if a line lacks records.
+    """
+    x, y = np.log(fluence), np.log(np.maximum(intensity, 1e-300))
+    below = fluence < 0.6 * threshold
+    above = (fluence > 1.05 * threshold) & (fluence < 1.6 * threshold)
+    if below.sum() < 2 or above.sum() < 2:
+        return None
+    low = np.polyfit(x[below], y[below], 1)
+    high = np.polyfit(x[above], y[above], 1)
+    if high[0] - low[0] < 0.2:
+        return None
+    corner = float((low[1] - high[1]) / (high[0] - low[0]))
+    ends = np.array([x.min(), corner, x[above].max()])
+    lines = np.append(np.polyval(low, ends[:2]), np.polyval(high, ends[2]))
+    return float(np.exp(corner)), np.exp(ends), np.exp(lines)
+
+
+def rescaled(fit: StripeFit, factor: float) -> StripeFit:
+    """Return the fit with its threshold moved by a factor, for drawing the weighed result."""
+    theta = fit.theta.copy()
+    theta[0] += np.log(factor)
+    return replace(fit, theta=theta)
