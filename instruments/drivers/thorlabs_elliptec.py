@@ -70,6 +70,10 @@ _MOST_LINES = 64  # of stray lines before one reply
 _SAME_PULSES = 2  # two readings of a unit at rest
 
 
+def _within(value: float, limits: Limits) -> float:
+    return limits.check("velocity_percent", value)
+
+
 @dataclass(frozen=True)
 class _Packet:
     kind: str
@@ -100,8 +104,8 @@ class _Elliptec(WireInstrument):
         "gv",
         "sv%02X",
         "Control the velocity (integer percent, 50 to 100; slower, the motor may stall).",
-        validator=lambda value, allowed: Limits(*allowed, "%").check("velocity_percent", value),
-        values=(50, 100),
+        validator=_within,
+        values=Limits(50, 100, "%"),
         set_process=round,
         get_process=lambda digits: int(digits, 16),
         check_set_errors=True,
