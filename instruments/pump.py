@@ -27,10 +27,10 @@ class Fluence:
     The error of the scale that all records share is PumpBeam.fluence_rel_unc.
     """
 
-    value_uJ_cm2: float  # noqa: N815
-    error_uJ_cm2: float  # noqa: N815
-    pulse_energy_J: float  # noqa: N815
-    pulse_spread_J: float  # noqa: N815
+    value_uJ_cm2: float
+    error_uJ_cm2: float
+    pulse_energy_J: float
+    pulse_spread_J: float
     measured: bool
 
 

@@ -263,8 +263,12 @@ class Camera(Role):
 
     @property
     @abc.abstractmethod
-    def temperature_C(self) -> float:  # noqa: N802  (the unit's own capital)
+    def temperature_C(self) -> float:
         """Sensor temperature (degrees Celsius)."""
+
+    @abc.abstractmethod
+    def wait_until_cold(self, timeout_s: float) -> None:
+        """Wait until the sensor is stable at its set-point; NotReady after `timeout_s`."""
 
 
 class Shutter(Role):
@@ -288,15 +292,15 @@ class Shutter(Role):
 class PulseEnergy:
     """The mean of some pulses: mean_J, spread_J (standard deviation of single pulses), pulses."""
 
-    mean_J: float  # noqa: N815
-    spread_J: float  # noqa: N815
+    mean_J: float
+    spread_J: float
     pulses: int
-    singles_J: npt.NDArray[np.float64] = field(  # noqa: N815
+    singles_J: npt.NDArray[np.float64] = field(
         default_factory=lambda: np.empty(0), repr=False, compare=False
     )
 
     @property
-    def error_J(self) -> float:  # noqa: N802
+    def error_J(self) -> float:
         """Standard error of the mean (J)."""
         return self.spread_J / max(self.pulses, 1) ** 0.5
 
@@ -313,7 +317,7 @@ class EnergyMeter(Role):
         """Set the wavelength correction (nm), return what the meter took."""
 
     @abc.abstractmethod
-    def set_range_J(self, energy_J: float) -> float:  # noqa: N802, N803
+    def set_range_J(self, energy_J: float) -> float:
         """Choose the range that holds `energy_J`, return its upper end (J)."""
 
 

@@ -22,7 +22,8 @@ from instruments.roles import Camera, Exposure, Grating, Limits, Monochromator
 class Geometry:
     """The optics: focal length (mm), half the inclusion angle and detector tilt (degrees).
 
-    offset_nm and scale correct the computed axis: nm = centre + scale (computed - centre) + offset.
+    offset_nm and scale correct the computed axis: nm = centre + scale (computed - centre) + offset;
+    offset_error_nm is one standard deviation of the axis.
     """
 
     focal_length_mm: float = 300.0
@@ -30,6 +31,7 @@ class Geometry:
     tilt_deg: float = 1.38
     offset_nm: float = 0.0
     scale: float = 1.0
+    offset_error_nm: float = 0.05
     name: str = "nominal"
 
     def wavelengths_nm(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from instruments.errors import BenchError
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
@@ -66,6 +67,8 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         for name in (
             "fluence",
             "fluence_errors",
+            "pulse_energy",
+            "pulse_energy_spread",
             "exposure",
             "accumulations",
             "shots",
@@ -96,6 +99,8 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         saturated=records["saturated"].astype(bool),
         direction=records["direction"],
         reference_fluence_uJ_cm2=float(run.parameters["reference_fluence_uJ_cm2"]),
+        pulse_spread=_spread(records["pulse_energy"], records["pulse_energy_spread"]),
+        wavelength_unc_nm=float(run.facts.get("wavelength_unc_nm", 0.0)),
     )
     return analyze_power_sweep(data), data
 
@@ -106,3 +111,9 @@ def _value(settings: Mapping[str, Any], name: str) -> float | None:
         return None
     value = float(getattr(found, "value", found))
     return value if np.isfinite(value) and value > 0 else None
+
+
+def _spread(energy: npt.NDArray[np.float64], spread: npt.NDArray[np.float64]) -> float:
+    """Return the relative scatter of single pulses, 0 where it was not measured."""
+    good = np.isfinite(energy) & np.isfinite(spread) & (energy > 0)
+    return float(np.median(spread[good] / energy[good])) if good.any() else 0.0

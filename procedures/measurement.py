@@ -40,7 +40,7 @@ class Needs:
 
     seconds: float
     shots: int = 0
-    dose_J_cm2: float = 0.0  # noqa: N815
+    dose_J_cm2: float = 0.0
     setpoints: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ class Forecast:
     points: int
     seconds: float
     shots: int
-    dose_J_cm2: float  # noqa: N815
+    dose_J_cm2: float
 
 
 class Control:

@@ -25,6 +25,7 @@ from procedures.parameters import Choice, Count, Flag, Number, Numbers, Paramete
 # What a point costs beside its exposures, for the forecast (s): wave plate, shutter, readings.
 _OVERHEAD_S = 1.5
 _MOST_ATTEMPTS = 8
+_COOLING_S = 1800.0
 
 
 class PowerSweep(Measurement):
@@ -58,10 +59,10 @@ class PowerSweep(Measurement):
         Column("background", "counts", "Same exposure, shutter closed", "uint32", ("wavelength",)),
     )
 
-    fluence_min_uJ_cm2 = Number(  # noqa: N815
+    fluence_min_uJ_cm2 = Number(
         "fluence from", units="uJ/cm^2", minimum=1e-3, maximum=1e5, default=2.0
     )
-    fluence_max_uJ_cm2 = Number(  # noqa: N815
+    fluence_max_uJ_cm2 = Number(
         "fluence to", units="uJ/cm^2", minimum=1e-3, maximum=1e5, default=80.0
     )
     points = Count("points", minimum=1, maximum=10_000, default=40)
@@ -101,7 +102,7 @@ class PowerSweep(Measurement):
         default=0.6,
         description="where the brightest pixel is to be, as a share of saturation",
     )
-    reference_fluence_uJ_cm2 = Number(  # noqa: N815
+    reference_fluence_uJ_cm2 = Number(
         "reference fluence",
         units="uJ/cm^2",
         minimum=1e-3,
@@ -164,6 +165,7 @@ class PowerSweep(Measurement):
         bench.pump.shut()
         attenuator = bench.need("attenuator")
         attenuator.prepare()  # type: ignore[attr-defined]
+        bench.need_spectrograph().camera.wait_until_cold(_COOLING_S)
         self._exposure_s = self._whole_shots(min(0.1, self.exposure_max_s))
         self._background: tuple[float, int, npt.NDArray[np.uint32]] | None = None
         centre = float(self.decisions.get("centre_wavelength_nm", self.centre_wavelength_nm))
@@ -245,7 +247,7 @@ class PowerSweep(Measurement):
             self._exposure_s = shorter
         # The next point ranges on from what this record tells, so that a resumed run does alike.
         self._exposure_s = exposure.exposure_s
-        fluence = pump.measure_fluence() if asked.measured else asked
+        fluence = _mean(asked, pump.measure_fluence()) if asked.measured else asked
         background = self._take_background(exposure.exposure_s, frames)
         return self._row(point, fluence, exposure, background, length_mm)
 
@@ -326,3 +328,14 @@ class PowerSweep(Measurement):
             "spectra": exposure.frames.sum(axis=0, dtype=np.uint32),
             "background": background,
         }
+
+
+def _mean(before: Fluence, after: Fluence) -> Fluence:
+    """Join the readings before and after a record: half the noise power, and no linear drift."""
+    return Fluence(
+        0.5 * (before.value_uJ_cm2 + after.value_uJ_cm2),
+        0.5 * math.hypot(before.error_uJ_cm2, after.error_uJ_cm2),
+        0.5 * (before.pulse_energy_J + after.pulse_energy_J),
+        math.sqrt(0.5 * (before.pulse_spread_J**2 + after.pulse_spread_J**2)),
+        True,
+    )

@@ -32,8 +32,8 @@ class Pump:
     """What the pump is said to be (the bench file), before the errors of its calibration."""
 
     wavelength_nm: float
-    repetition_rate_Hz: float  # noqa: N815
-    full_pulse_energy_J: float  # noqa: N815
+    repetition_rate_Hz: float
+    full_pulse_energy_J: float
     area_cm2: float
     full_length_cm: float
     energy_rel_unc: float
@@ -98,7 +98,7 @@ class World:
     # ---- the pump -------------------------------------------------------------------------
 
     @property
-    def repetition_rate_Hz(self) -> float:  # noqa: N802
+    def repetition_rate_Hz(self) -> float:
         """Shots per second."""
         return self.pump.repetition_rate_Hz
 
@@ -136,7 +136,7 @@ class World:
         )
         return mean * np.maximum(1.0 + self.imperfections.pulse_noise * noise, 0.0)
 
-    def pulse_energies_J(self, first_time_s: float, count: int) -> FloatArray:  # noqa: N802
+    def pulse_energies_J(self, first_time_s: float, count: int) -> FloatArray:
         """Return the energies (J) of `count` consecutive pulses from a bench time on."""
         self.settle(self.clock.now())
         energies = self._shot_energies(self.shot_number(first_time_s), count)
@@ -191,7 +191,7 @@ class World:
 
     # ---- what reaches the sample ------------------------------------------------------------
 
-    def fluence_uJ_cm2(self) -> float:  # noqa: N802
+    def fluence_uJ_cm2(self) -> float:
         """Return the true mean fluence at the sample with the shutter open."""
         if not self.laser_on:
             return 0.0

@@ -68,6 +68,7 @@ _REST_S = 0.1  # a move sent at the heels of the last one can end at zero
 _QUIET_S = 1.0  # what is late by more than this after a bad exchange is not waited for
 _MOST_LINES = 64  # of stray lines before one reply
 _SAME_PULSES = 2  # two readings of a unit at rest
+_STILL_PULSES = 20  # from one move to the next (0.05 deg of an ELL14)
 
 
 def _within(value: float, limits: Limits) -> float:
@@ -278,11 +279,10 @@ class _Elliptec(WireInstrument):
         """Refuse to go on from a position where nobody sent the unit: its zero may be lost."""
         if self._left_at is None:
             return
-        near = self._NEAR * self._pulses_per_unit
-        if abs(self._query("gp").number - self._left_at) <= near:
+        if abs(self._query("gp").number - self._left_at) <= _STILL_PULSES:
             return
         pulses = self._read_pulses()
-        if abs(pulses - self._left_at) > near:
+        if abs(pulses - self._left_at) > _STILL_PULSES:
             left_at, self._homed, self._left_at = self._left_at, False, None
             raise NotReady(
                 f"{self.name}: it stands at {self._text(pulses)}, but was left at "

@@ -3,31 +3,31 @@
 For the command, the figure and the ageing analysis. Arrays in, numbers with uncertainties out: no
 file, no instrument. What the records do not support is None, with a warning that says what lacks.
 
-Results are stated for the fluence as reported; the uncertainty of its scale is in the standard
-errors of what depends on it.
+Fluences are those reported; the uncertainty of their scale is in the standard errors of what
+depends on it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from procedures.analysis.lineshape import (
-    Line,
-    channel_edges,
-    fit_gaussian,
-    fit_line,
-    half_width,
-    rebin,
-    smooth,
-)
+from procedures.analysis.lineshape import Line
 from procedures.analysis.results import Analysis, FloatArray, Result
-from procedures.analysis.stripe_fit import FitData, model_law
-from procedures.analysis.stripe_model import Channels, emitted
+from procedures.analysis.stripe_fit import FitData
+from procedures.analysis.sweep_bands import (
+    FAR_BELOW,
+    FirstLook,
+    band_intensity,
+    first_look,
+    fit_data,
+    guided_lines,
+    line_at,
+    log_slope,
+    model_slope,
+    spontaneous_band,
+)
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
 from procedures.analysis.threshold import (
-    BandGuess,
     Threshold,
     TwoLength,
     find_threshold,
@@ -39,6 +39,8 @@ __all__ = ["PowerSweepData", "analyze_power_sweep"]
 
 REACH = 1.3
 """A sweep must reach this multiple of the threshold for the threshold to be stated."""
+START = 0.8
+"""And two of its records must lie below this one."""
 BELOW = 0.6
 """slope_below is taken below this multiple of the threshold."""
 ABOVE = (1.05, 1.3)
@@ -59,34 +61,291 @@ _UNITS = {
 }
 _LEAST_RECORDS = 8
 _NARROWED = 0.85  # of the low-fluence width: less says that a line has grown
-_DRAWS = 40
+_WORST_THRESHOLD = 0.25  # relative sigma beyond which no threshold is stated
+_HYSTERESIS = (0.02, 4.0)  # smallest difference and its significance that is reported
 
 
 def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     """Return threshold, both bands and both slopes of a sweep, with warnings and curves."""
     records, warnings = usable_records(data)
-    sweep = _Sweep(data, warnings)
-    main = sweep.main_records(records)
-    if main is not None:
-        sweep.look(main)
-        if sweep.guess is not None:
-            sweep.find(main, records)
-    return sweep.analysis()
+    results = {name: Result.nothing(unit) for name, unit in _UNITS.items()}
+    curves: dict[str, FloatArray] = {}
+    analysis = Analysis(results, warnings, curves)
+    main = _main_records(data, records, warnings)
+    if main is None:
+        return analysis
+    intensity, intensity_sigma = band_intensity(main)
+    curves["fluence_uJ_cm2"] = main.fluence
+    curves["band_counts_per_shot"] = intensity
+    curves["band_counts_per_shot_errors"] = intensity_sigma
+    look = first_look(main)
+    if look is None:
+        warnings.append("no band stands out in the weakest records: nothing can be measured on it")
+        return analysis
+    curves["band_width_nm"] = look.width_nm
+    if look.narrowing > _NARROWED:
+        warnings.append(
+            "no stimulated line: the spectrum narrows nowhere, so the sweep lies below 1.3 "
+            "threshold (or wholly above it); threshold, line and slopes need a wider sweep"
+        )
+        _put_spontaneous(results, spontaneous_band(main, None, 1.01 * main.fluence.min() * 3), data)
+        return analysis
+    pool = _without_hysteresis(main, warnings)
+    fitted = fit_data(pool, look, data.pulse_spread)
+    threshold = find_threshold(fitted, look.guess)
+    supported = _supported(threshold, pool, warnings)
+    upto = FAR_BELOW * threshold.value
+    if supported or threshold.value > main.fluence.max() / REACH:
+        _put_spontaneous(results, spontaneous_band(pool, threshold.best, upto), data)
+        if results["spontaneous_peak_nm"].value is None:
+            warnings.append("spontaneous band: fewer than two records lie far below threshold")
+    if not supported:
+        return analysis
+    sigma = float(np.hypot(threshold.rel_sigma, data.fluence_rel_unc))
+    value = threshold.value
+    results["threshold_uJ_cm2"] = Result(value, value * sigma, "uJ/cm^2")
+    _slopes(results, warnings, pool, threshold, fitted)
+    _stimulated(results, warnings, curves, data, pool, threshold)
+    _two_lengths(results, warnings, curves, data, records, look, threshold)
+    _draw(curves, pool, threshold, fitted)
+    return analysis
 
 
-class _Sweep:
-    """One analysis under way: what has been found, what was warned of."""
+def _main_records(data: PowerSweepData, records: Records, warnings: list[str]) -> Records | None:
+    """Return the records at the full stripe, or None with a warning if they are too few."""
+    main = records.only(records.full)
+    if len(main.fluence) < _LEAST_RECORDS:
+        other = len(records.fluence) - len(main.fluence)
+        more = f" ({other} more at other stripe lengths)" if other else ""
+        warnings.append(
+            f"{len(main.fluence)} usable records at the full stripe of "
+            f"{data.full_stripe_length_cm:g} cm{more}: a sweep needs {_LEAST_RECORDS} or more"
+        )
+        return None
+    spread = float(main.fluence.max() / main.fluence.min())
+    if spread < 2.0:
+        warnings.append(
+            f"the fluence spans a factor {spread:.2f} only: a sweep needs 2 or more, from well "
+            "below to 1.3 threshold"
+        )
+        return None
+    return main
 
-    def __init__(self, data: PowerSweepData, warnings: list[str]) -> None:
-        self.data = data
-        self.warnings = warnings
-        self.results = {name: Result.nothing(unit) for name, unit in _UNITS.items()}
-        self.curves: dict[str, FloatArray] = {}
-        self.guess: BandGuess | None = None
-        self.line_fwhm_nm = 0.0
 
-    def analysis(self) -> Analysis:
-        return Analysis(self.results, self.warnings, self.curves)
+def _without_hysteresis(main: Records, warnings: list[str]) -> Records:
+    """Return the way up alone if the way down differs from it, and say so; else all records."""
+    up, down = main.only(main.direction >= 0), main.only(main.direction < 0)
+    if len(up.fluence) < 5 or len(down.fluence) < 3:
+        return main
+    order = np.argsort(up.fluence)
+    x = np.log(up.fluence[order])
+    intensity, noise = band_intensity(up)
+    y = np.log(np.maximum(intensity[order], 1e-300))
+    inside = (down.fluence >= up.fluence.min()) & (down.fluence <= up.fluence.max())
+    if inside.sum() < 3 or len(np.unique(x)) < 4:
+        return main
+    down = down.only(inside)
+    there, there_noise = band_intensity(down)
+    at = np.log(down.fluence)
+    slope = np.abs(np.interp(at, x, np.gradient(y, x)))
+    own = np.interp(at, x, noise[order] / intensity[order])
+    fluence = slope * np.hypot(down.fluence_sigma, np.interp(at, x, up.fluence_sigma[order]))
+    sigma = np.sqrt((there_noise / there) ** 2 + own**2 + fluence**2 + 0.003**2)
+    # A straight line between two records of a curve is not the curve; allow for the difference.
+    sigma = np.hypot(sigma, 0.02 * slope)
+    apart = np.log(there) - np.interp(at, x, y)
+    weight = 1.0 / sigma**2
+    mean, error = float(weight @ apart / weight.sum()), float(weight.sum() ** -0.5)
+    if abs(mean) < max(_HYSTERESIS[0], _HYSTERESIS[1] * error):
+        return main
+    warnings.append(
+        f"the way down is {100.0 * np.expm1(mean):+.1f} +- {100.0 * error:.1f} % off the way up: "
+        "damage, hysteresis or drift; the way up alone was used"
+    )
+    return main.only(main.direction >= 0)
 
-    def put(self, name: str, value: float, stderr: float) -> None:
-        self.results[name] = Result(float(value), float(stderr), _UNITS[name])
+
+def _supported(threshold: Threshold, pool: Records, warnings: list[str]) -> bool:
+    """Tell whether the records carry the threshold, with a warning if not."""
+    value, highest = threshold.value, float(pool.fluence.max())
+    if highest < REACH * value:
+        warnings.append(
+            f"the sweep ends at {highest:.3g} uJ/cm^2 and does not reach 1.3 threshold (a fit "
+            f"puts it near {value:.3g}): threshold, line and slopes need a sweep to "
+            f"{1.4 * value:.3g} or more"
+        )
+        return False
+    if int(np.sum(pool.fluence < START * value)) < 2:
+        warnings.append(
+            f"fewer than two records lie below 0.8 threshold (a fit puts it near {value:.3g} "
+            "uJ/cm^2): the sweep must begin lower"
+        )
+        return False
+    if not threshold.rel_sigma < _WORST_THRESHOLD:
+        warnings.append(
+            f"the records leave the threshold open within {100.0 * threshold.rel_sigma:.0f} %: "
+            "take more of them, and less noisy ones, around "
+            f"{value:.3g} uJ/cm^2"
+        )
+        return False
+    if threshold.best.reduced > 4.0:
+        warnings.append(
+            f"no gain law tried describes the spectra (chi-squared per degree "
+            f"{threshold.best.reduced:.1f}): errors are enlarged accordingly"
+        )
+    return True
+
+
+def _put_spontaneous(results: dict[str, Result], band: Line | None, data: PowerSweepData) -> None:
+    if band is None:
+        return
+    peak_sigma = float(np.hypot(band.peak_sigma_nm, data.wavelength_unc_nm))
+    results["spontaneous_peak_nm"] = Result(band.peak_nm, peak_sigma, "nm")
+    results["spontaneous_fwhm_nm"] = Result(band.fwhm_nm, band.fwhm_sigma_nm, "nm")
+
+
+def _slopes(
+    results: dict[str, Result],
+    warnings: list[str],
+    pool: Records,
+    threshold: Threshold,
+    fitted: FitData,
+) -> None:
+    intensity, sigma = band_intensity(pool)
+    below = pool.fluence < BELOW * threshold.value
+    x = np.log(pool.fluence[below])
+    if below.sum() >= 3 and np.ptp(x) > 0.3:
+        y = np.log(np.maximum(intensity[below], 1e-300))
+        noise = sigma[below] / intensity[below]
+        slope, error = log_slope(x, y, pool.fluence_sigma[below], noise)
+        results["slope_below"] = Result(slope, error, "1")
+    else:
+        warnings.append("slope_below: fewer than three records, or too close, below 0.6 threshold")
+    slope, error = model_slope(threshold, fitted.channels, *ABOVE)
+    results["slope_above"] = Result(slope, error, "1")
+
+
+def _stimulated(
+    results: dict[str, Result],
+    warnings: list[str],
+    curves: dict[str, FloatArray],
+    data: PowerSweepData,
+    pool: Records,
+    threshold: Threshold,
+) -> None:
+    fluence, lines = guided_lines(pool, threshold, 1.1 * threshold.value)
+    curves["line_fluence_uJ_cm2"] = fluence
+    curves["line_peak_nm"] = np.array([line.peak_nm for line in lines])
+    curves["line_fwhm_nm"] = np.array([line.fwhm_nm for line in lines])
+    if len(lines) < 2:
+        warnings.append("stimulated line: fewer than two records show it apart from the band")
+        return
+    highest = float(pool.fluence.max())
+    named = data.reference_fluence_uJ_cm2
+    at = named if named is not None else QUOTE_AT * threshold.value
+    stated = named is not None
+    if named is not None and not REACH * threshold.value <= named <= 1.03 * highest:
+        stated = False
+        at = QUOTE_AT * threshold.value
+        warnings.append(
+            f"the reference fluence {named:.3g} uJ/cm^2 lies below 1.3 threshold or beyond the "
+            "sweep: the stimulated line is quoted elsewhere"
+        )
+    if at > highest and not stated:
+        at = highest
+        warnings.append(
+            f"the sweep ends at {highest / threshold.value:.2f} threshold: the stimulated line is "
+            "quoted there, it may still narrow"
+        )
+    line = line_at(fluence, lines, at)
+    if line is None:
+        warnings.append(f"stimulated line: no records that show it around {at:.3g} uJ/cm^2")
+        return
+    # The scale of the fluences moves the place on the curve; so does not knowing the place.
+    lever = data.fluence_rel_unc
+    peak = [line.peak_sigma_nm, lever * line.peak_slope_nm, data.wavelength_unc_nm]
+    width = [line.fwhm_sigma_nm, lever * line.fwhm_slope_nm]
+    if not stated:
+        low, high = (multiple * threshold.value for multiple in QUOTE_RANGE)
+        around = [line_at(fluence, lines, place) for place in (low, min(high, highest))]
+        for other in around:
+            if other is not None:
+                peak.append(0.6 * (other.peak_nm - line.peak_nm))
+                width.append(0.6 * (other.fwhm_nm - line.fwhm_nm))
+    results["ase_peak_nm"] = Result(line.peak_nm, float(np.linalg.norm(peak)), "nm")
+    results["ase_fwhm_nm"] = Result(line.fwhm_nm, float(np.linalg.norm(width)), "nm")
+    curves["line_quoted_at_uJ_cm2"] = np.array([at])
+
+
+def _two_lengths(
+    results: dict[str, Result],
+    warnings: list[str],
+    curves: dict[str, FloatArray],
+    data: PowerSweepData,
+    records: Records,
+    look: FirstLook,
+    threshold: Threshold,
+) -> None:
+    """Add the check by two stripe lengths, where a second length was taken."""
+    shorter = np.unique(np.round(records.length[~records.full & (records.length < 1.0)], 4))
+    if not len(shorter):
+        return
+    short_length = float(shorter[np.argmin(np.abs(shorter - 0.5))])
+    near = np.abs(records.wavelength_nm - threshold.best.theta[6]) < 0.15 * look.line_fwhm_nm
+    parts = []
+    for part in (records.full, np.abs(records.length - short_length) < 0.01):
+        some = records.only(part)
+        peak = some.per_shot[:, near].mean(axis=1)
+        noise = np.sqrt(some.variance[:, near].sum(axis=1)) / near.sum()
+        order = np.argsort(some.fluence)
+        x, y = np.log(some.fluence[order]), np.log(np.maximum(peak[order], 1e-300))
+        slope = np.empty_like(x)
+        slope[order] = np.gradient(y, x) if len(x) > 1 else 1.0
+        parts.append((some.fluence, peak, np.hypot(noise / peak, slope * some.fluence_sigma)))
+    found: TwoLength | None = two_length_threshold(
+        *parts[0],
+        *parts[1],
+        1.0 / short_length,
+        length_ratio_sigma=data.stripe_length_unc_cm
+        / (data.full_stripe_length_cm * short_length**2),
+    )
+    if found is None:
+        warnings.append("two stripe lengths: their ratio does not cross in the common range")
+        return
+    sigma = float(np.hypot(found.rel_sigma, data.fluence_rel_unc))
+    results["threshold_two_length_uJ_cm2"] = Result(found.value, found.value * sigma, "uJ/cm^2")
+    curves["two_length_fluence_uJ_cm2"] = found.fluence
+    curves["two_length_ratio"] = found.ratio
+    curves["two_length_ratio_errors"] = found.ratio * found.ratio_sigma
+    apart = float(np.log(found.value / threshold.value))
+    combined = float(np.hypot(found.rel_sigma, threshold.rel_sigma))
+    if abs(apart) > 3.0 * combined:
+        warnings.append(
+            f"two stripe lengths put the threshold at {found.value:.3g} uJ/cm^2, the fit at "
+            f"{threshold.value:.3g}: {abs(apart) / combined:.1f} standard errors apart; is the "
+            "light collected evenly along the stripe?"
+        )
+
+
+def _draw(
+    curves: dict[str, FloatArray], pool: Records, threshold: Threshold, fitted: FitData
+) -> None:
+    """Add what a figure draws: the fit, the two kinds of light, lines for the eye."""
+    fit, channels = threshold.best, fitted.channels
+    fluence = np.geomspace(pool.fluence.min(), pool.fluence.max(), 120)
+    guided, direct = fit.spectra(fluence, channels)
+    curves["fit_fluence_uJ_cm2"] = fluence
+    curves["fit_band_counts_per_shot"] = (guided + direct) @ channels.width_nm
+    curves["fit_guided_counts_per_shot"] = guided @ channels.width_nm
+    curves["fit_direct_counts_per_shot"] = direct @ channels.width_nm
+    seen = fitted.signal @ channels.width_nm
+    _, direct = fit.spectra(pool.fluence * np.exp(fit.shift), channels)
+    curves["separated_fluence_uJ_cm2"] = pool.fluence
+    curves["spontaneous_counts_per_shot"] = direct @ channels.width_nm
+    curves["stimulated_counts_per_shot"] = seen - direct @ channels.width_nm
+    peak = int(np.argmin(np.abs(channels.centre_nm - fit.theta[6])))
+    curves["gain_peak_counts_per_shot_nm"] = fitted.signal[:, peak]
+    eye = log_log_intersection(pool.fluence, seen, threshold.value)
+    if eye is not None:
+        curves["for_the_eye_kink_uJ_cm2"] = np.array([eye[0]])
+        curves["for_the_eye_fluence_uJ_cm2"], curves["for_the_eye_counts_per_shot"] = eye[1:]

@@ -84,3 +84,24 @@ def _finite(number: float | None) -> float | None:
     if number is None or not math.isfinite(number):
         return None
     return float(number)
+
+
+def format_result(result: Result) -> str:
+    """Return a result as a person writes it: 22.1 +- 0.4 uJ/cm^2."""
+    unit = "" if result.unit == "1" else f" {result.unit}"
+    if isinstance(result.value, Sequence):
+        stderr = result.stderr if isinstance(result.stderr, Sequence) else [None] * len(result.value)
+        pairs = zip(result.value, stderr, strict=True)
+        return ", ".join(_one(value, error) for value, error in pairs) + unit
+    error = None if isinstance(result.stderr, Sequence) else result.stderr
+    bound = {"upper": "below ", "lower": "above "}.get(result.bound or "", "")
+    return bound + _one(result.value, error) + (unit if result.value is not None else "")
+
+
+def _one(value: float | None, error: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "not supported by the data"
+    if error is None or not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"

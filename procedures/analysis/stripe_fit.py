@@ -147,7 +147,7 @@ def fit_stripe(
     for _ in range(iterations):
         normal, gradient, shift_step = _normal_equations(state, data, law, theta, shift)
         improved = False
-        for _trial in range(6):
+        for _trial in range(10):
             step = _solve(normal + damping * np.diag(np.diag(normal)), gradient)
             limit = _LARGEST_STEP[list(free)]
             step *= min(1.0, float(np.min(limit / np.maximum(np.abs(step), 1e-12))))
@@ -159,7 +159,7 @@ def fit_stripe(
             if np.isfinite(candidate_cost) and candidate_cost < state.cost:
                 improved = True
                 break
-            damping = min(damping * 6.0, 1e6)
+            damping = min(damping * 5.0, 1e8)
         if not improved:
             break
         gained = state.cost - candidate_cost

@@ -20,8 +20,9 @@ MODEL_FLOOR = 0.004
 """Relative error granted to the model in each channel: no film is a Gaussian to the last digit."""
 MODEL_TERM = 0.005
 """Relative standard error of the threshold for what no gain law tried here describes."""
-_COARSE_FLOORS = (0.3, 0.05)
+_COARSE_FLOORS = (0.3, 0.06, 0.015)
 _REFINED_STARTS = 3
+_HOPELESS = 2.0
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,12 @@ def find_threshold(data: FitData, guess: BandGuess) -> Threshold:
     """
     if len(data.fluence) < 6 or data.signal.shape[1] < 8:
         raise ValueError("six records of eight channels are the least a stripe fit can use")
-    first = _first_fit(data, guess)
-    fits = [first]
-    for law in LAWS[1:]:
-        start = first.theta.copy()
-        if law == "logarithmic":
-            start[INDEX["ln_law_shape"]] = 0.0
-        fits.append(fit_stripe(data, law, start, floor=MODEL_FLOOR))
+    coarse = _coarse_fit(data, guess)
+    trials = [_narrowed(data, law, coarse) for law in LAWS]
+    least = min(_criterion(trial) for trial in trials)
+    # Laws that are far off at a wide tolerance have no say, and take long to settle.
+    trials = [trial for trial in trials if _criterion(trial) < _HOPELESS * least]
+    fits = [fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in trials]
     best = min(fits, key=_criterion)
     # Where even the best law misses the noise, differences count less by the same factor.
     scale = max(1.0, best.reduced)
@@ -104,17 +104,23 @@ def _criterion(fit: StripeFit) -> float:
     return fit.chi2 + 2.0 * len(fit.free)
 
 
-def _first_fit(data: FitData, guess: BandGuess) -> StripeFit:
-    """Scan starts, refine the best few coarsely, take the best to the end."""
-    starts = _starts(data, guess)
-    law = LAWS[0]
+def _coarse_fit(data: FitData, guess: BandGuess) -> StripeFit:
+    """Scan starts, refine the best few with wide tolerance, return the best."""
     refined: list[StripeFit] = []
-    for start in starts[:_REFINED_STARTS]:
-        fit = fit_stripe(data, law, start, floor=_COARSE_FLOORS[0], iterations=12)
-        fit = fit_stripe(data, law, fit.theta, floor=_COARSE_FLOORS[1], iterations=12)
-        refined.append(fit)
-    best = min(refined, key=lambda fit: fit.chi2)
-    return fit_stripe(data, law, best.theta, floor=MODEL_FLOOR)
+    for start in _starts(data, guess)[:_REFINED_STARTS]:
+        fit = fit_stripe(data, LAWS[0], start, floor=_COARSE_FLOORS[0], iterations=12)
+        refined.append(fit_stripe(data, LAWS[0], fit.theta, floor=_COARSE_FLOORS[1], iterations=8))
+    return min(refined, key=lambda fit: fit.chi2)
+
+
+def _narrowed(data: FitData, law: str, coarse: StripeFit) -> StripeFit:
+    """Fit under a law from where the coarse fit ended, the tolerance drawn in step by step."""
+    start = coarse.theta.copy()
+    if law == "logarithmic":
+        start[INDEX["ln_law_shape"]] = 0.0
+    if law != LAWS[0]:
+        start = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12).theta
+    return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=12)
 
 
 def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:

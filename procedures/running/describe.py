@@ -67,6 +67,8 @@ def describe_start(measurement: Measurement, bench: Bench) -> RunStart:
         "bench_name": bench.config.bench.name,
         "simulated": "yes" if bench.simulated else "no",
     }
+    if bench.spectrograph is not None:
+        facts["wavelength_unc_nm"] = bench.spectrograph.geometry.offset_error_nm
     return RunStart(
         start_s=bench.clock.now(),
         columns=measurement.COLUMNS,

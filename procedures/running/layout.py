@@ -204,11 +204,11 @@ def _write_instrument(entry: h5py.Group, start: RunStart) -> None:
         for key, setting in snapshot["settings"].items():
             put(settings, key, setting.value, setting.unit)
         if role == "monochromator":
-            if "wavelength" in settings:
-                made["wavelength"] = settings["wavelength"]
-            group(made, "grating", "NXgrating")
-            if "grooves" in settings:
-                made["grating/period_inverse"] = settings["grooves"]
+            if "wavelength_nm" in settings:
+                _link(made, "wavelength", settings["wavelength_nm"])
+            grating = group(made, "grating", "NXgrating")
+            if "grooves_per_mm" in settings:
+                put(grating, "period", 1e3 / float(settings["grooves_per_mm"][()]), "um")
             group(made, "entrance_slit", "NXaperture")
 
 

@@ -9,6 +9,7 @@ but change nothing that light would notice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from instruments.clock import Clock
 from sim_drivers.link import WireDevice
 from sim_drivers.noise import generator
 
+_NUMBER = re.compile(r"[+-]?(\d{1,6}(\.\d{0,6})?|\.\d{1,6})")
 _CHARACTER_S = 10.0 / 9600.0
 _WAVELENGTH_AT_1200_NM = 1400.0
 _POWER_UP_NM_PER_MIN = 100.0
@@ -134,7 +136,7 @@ class SimulatedSpectraPro(WireDevice):
         self._slits = dict.fromkeys(_SLITS, 10)
         self._mirrors = dict.fromkeys(_MIRRORS, "front")
         self._part = _SLITS[0]
-        self._told: tuple[float, float] | None = None
+        self._told: tuple[int, float] | None = None
         self.settle(self.clock.now())
 
     # ---- what the world sees --------------------------------------------------------------
@@ -151,12 +153,12 @@ class SimulatedSpectraPro(WireDevice):
     def settle(self, now: float) -> None:
         """Tell the World where the grating really stands."""
         slot, believed = self.slot(now), self.wavelength_nm(now)
+        if self._told == (slot, believed):
+            return
+        self._told = (slot, believed)
         grating = self.gratings.get(slot)
         grooves = grating.grooves_per_mm if grating is not None else 0.0
-        true = believed + self._drive_error_nm(slot, believed)
-        if self._told != (true, grooves):
-            self._told = (true, grooves)
-            self.world.set_monochromator(true, grooves)
+        self.world.set_monochromator(believed + self._drive_error_nm(slot, believed), grooves)
 
     def _drive_error_nm(self, slot: int, position_nm: float) -> float:
         """Return the error of a position: a property of gear and place, the same at every visit."""
@@ -208,16 +210,12 @@ class SimulatedSpectraPro(WireDevice):
 
     def _do(self, word: str) -> str:
         """Do one word; return what it says."""
-        try:
+        if _NUMBER.fullmatch(word):
             self._numbers.append(float(word))
             return ""
-        except ValueError:
-            pass
         if self.lower_case_only and word != word.lower():
             raise _UnknownWordError
-        action = self._words.get(word.upper().strip("<"))
-        if action is None:
-            action = self._words.get(word.upper())
+        action = self._words.get(word.upper())
         if action is None:
             raise _UnknownWordError
         return action()
