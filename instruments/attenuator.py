@@ -53,7 +53,7 @@ class WaveplateCalibration:
         phase = math.radians(2.0 * (angle_deg - self.theta0_deg))
         span = self.t_max - self.t_min
         per_degree = 2.0 * span * math.sin(2.0 * phase) * math.pi / 180.0
-        curvature = 4.0 * span * math.cos(2.0 * phase) * (math.pi / 180.0) ** 2
+        curvature = 8.0 * span * math.cos(2.0 * phase) * (math.pi / 180.0) ** 2
         angle_error = math.hypot(resolution_deg, self.theta0_error_deg)
         return math.sqrt(
             (per_degree * angle_error) ** 2

@@ -80,8 +80,8 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         )
     }
     settings = run.instruments.get("camera", {}).get("settings", {})
-    gain = _value(settings, "gain")
-    read_noise = _value(settings, "read_noise")
+    gain = _value(settings, "electrons_per_count")
+    read_noise = _value(settings, "read_noise_e")
     data = PowerSweepData(
         wavelength_nm=np.asarray(run.axis("wavelength")),
         counts=records["spectra"],

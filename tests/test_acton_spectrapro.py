@@ -333,12 +333,16 @@ def test_the_position_of_a_grating_repeats() -> None:
 
 
 class Mangled(WireDevice):
-    """Passes bytes on to a device; damages the replies whose turn it is."""
+    """Passes bytes on to a device; damages the replies whose turn it is.
+
+    Never twice in a row to the same wrong text: that no driver can tell from the truth.
+    """
 
     def __init__(self, inner: WireDevice, damage: list[tuple[str, int] | None]) -> None:
         super().__init__(inner.clock)
         self.inner = inner
         self.damage = damage
+        self.last_wrong = b""
 
     def receive(self, data: bytes) -> None:
         self.inner.receive(data)
@@ -350,7 +354,11 @@ class Mangled(WireDevice):
         if not text:
             return
         kind = self.damage.pop(0) if self.damage else None
-        self.send(*spoil(text, delay, kind))
+        wrong, delay = spoil(text, delay, kind)
+        if wrong == self.last_wrong:
+            wrong = text
+        self.last_wrong = wrong if wrong != text else b""
+        self.send(wrong, delay)
 
 
 def spoil(text: bytes, delay: float, kind: tuple[str, int] | None) -> tuple[bytes, float]:
@@ -383,13 +391,8 @@ damages = st.lists(
 )
 
 
-def independent(damage: list[tuple[str, int] | None]) -> bool:
-    """Whether no two damages in a row are alike: two equal wrong replies cannot be told."""
-    return all(a is None or a != b for a, b in zip(damage, damage[1:], strict=False))
-
-
 @settings(max_examples=120, deadline=None)
-@given(damage=damages.filter(independent), echo=st.booleans())
+@given(damage=damages, echo=st.booleans())
 def test_broken_replies_never_make_a_wrong_number(
     damage: list[tuple[str, int] | None], echo: bool
 ) -> None:
@@ -408,7 +411,7 @@ def test_broken_replies_never_make_a_wrong_number(
 
 
 @settings(max_examples=60, deadline=None)
-@given(damage=damages.filter(independent), echo=st.booleans())
+@given(damage=damages, echo=st.booleans())
 def test_broken_replies_never_make_a_wrong_identity_or_grating(
     damage: list[tuple[str, int] | None], echo: bool
 ) -> None:
@@ -421,6 +424,7 @@ def test_broken_replies_never_make_a_wrong_identity_or_grating(
     assert [g.grooves_per_mm for g in mono.gratings] == [600.0, 150.0, 1200.0]
     assert mono.focal_length_mm == 300.0
     clock.sleep(5.0)
+    mono.adapter.device = device
     assert mono.wavelength_nm == 0.0
 
 
@@ -472,7 +476,7 @@ def test_over_real_pyvisa(place: str, echo: bool) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals exist on POSIX systems only")
 def test_independent_client_yaqd_acton(tmp_path: Any) -> None:
-    yaqd = pytest.importorskip("yaqd_acton")
+    yaqd = pytest.importorskip("yaqd_acton._acton_sp2300i")
     motors = ("EXIT-MIRROR", "FRONT-ENT-SLIT")
     device = SimulatedSpectraPro(WallClock(), FakeWorld(), motors=motors, answer_s=0.001)
     served = serve_pty(device)

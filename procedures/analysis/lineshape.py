@@ -19,7 +19,7 @@ from procedures.analysis.results import FloatArray
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 _LN_LOWEST = 1.1  # the line is fitted down to exp(-1.1), a third of its peak
 _LINE_DEGREE = 6
-_PIXEL_SHARE = 0.03  # of a pixel: how well peak and width are ever placed between pixels
+_PIXEL_SHARE = 0.01  # of a pixel: how well peak and width are ever placed between pixels
 
 
 @dataclass(frozen=True)

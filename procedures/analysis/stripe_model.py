@@ -120,26 +120,32 @@ def _march(
     Its mean over the step is that of a P which grows by a constant rate, found by a trial step.
     """
     step = 1.0 / _STEPS
-    slope, source = gain * step, seed * step
+    # A gain of exactly zero would divide by it; off by 1e-7 it does no harm.
+    slope = np.where(np.abs(gain) < 1e-7, 1e-7, gain) * step
+    balance = seed * step / slope
     light = np.zeros_like(gain)
     power = np.zeros(gain.shape[:2])
     for _ in range(_STEPS):
-        open_ = (1.0 / (1.0 + power))[:, :, None]
-        trial = _advance(light, slope * open_, source)
-        ahead = (trial @ width_nm) / saturation
-        open_ = _mean_openness(power, ahead)[:, :, None]
-        light = _advance(light, slope * open_, source)
+        open_ = 1.0 / (1.0 + power)
+        ahead = (_advanced(light, slope, balance, open_) @ width_nm) / saturation
+        open_ = _mean_openness(power, ahead)
+        light = _advanced(light, slope, balance, open_)
         power = (light @ width_nm) / saturation
     return light
 
 
-def _advance(light: FloatArray, exponent: FloatArray, source: FloatArray) -> FloatArray:
-    factor = np.exp(exponent)
-    small = np.abs(exponent) < 1e-4
-    safe = np.where(small, 1.0, exponent)
-    return np.asarray(
-        light * factor + source * np.where(small, 1.0 + 0.5 * exponent, (factor - 1.0) / safe)
-    )
+def _advanced(
+    light: FloatArray, slope: FloatArray, balance: FloatArray, open_: FloatArray
+) -> FloatArray:
+    """Return the light one step on: I + (exp(x) - 1) (I + e / g'), g' the saturated gain."""
+    growth = slope * open_[:, :, None]
+    np.exp(growth, out=growth)
+    growth -= 1.0
+    pushed = balance * (1.0 / open_)[:, :, None]
+    pushed += light
+    pushed *= growth
+    pushed += light
+    return pushed
 
 
 def _mean_openness(before: FloatArray, after: FloatArray) -> FloatArray:

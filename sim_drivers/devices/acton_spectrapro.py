@@ -55,7 +55,9 @@ class _Move:
     def at(self, now: float) -> float:
         if now >= self.end_s:
             return self.to_nm
-        done = max((now - self.start_s) / (self.end_s - self.start_s), 0.0)
+        if now <= self.start_s:
+            return self.from_nm
+        done = (now - self.start_s) / (self.end_s - self.start_s)
         return self.from_nm + done * (self.to_nm - self.from_nm)
 
 
