@@ -215,7 +215,7 @@ def _assemble(
 def _roles_to_open(
     config: BenchConfig, simulation: Any, needs: tuple[str, ...] | None
 ) -> list[str]:
-    have = list(config.instruments)
+    have: list[str] = list(config.instruments)
     if simulation is not None and config.simulation is not None:
         have += [role for role in simulation.roles if role not in have]
     if needs is None:
@@ -264,9 +264,7 @@ def _open(bench: Bench, role: str) -> Any:
     return instrument
 
 
-def _options(
-    kind: type, table: InstrumentTable, role: str, file: str | None
-) -> dict[str, Any]:
+def _options(kind: type, table: InstrumentTable, role: str, file: str | None) -> dict[str, Any]:
     """Check the driver's own options against its constructor."""
     private = {"self", "adapter", "clock", "sdk", "name", "index_or_serial"}
     allowed = [name for name in inspect.signature(kind).parameters if name not in private]

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Clock(abc.ABC):
     def isoformat(self, moment: float | None = None) -> str:
         """Return `moment` (now, if not given) in ISO 8601 with the local offset."""
         stamp = self.now() if moment is None else moment
-        return datetime.fromtimestamp(stamp, timezone.utc).astimezone().isoformat()
+        return datetime.fromtimestamp(stamp, UTC).astimezone().isoformat()
 
 
 class WallClock(Clock):

@@ -346,7 +346,9 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        found = _model_of(model.model_fields[part].annotation) if part in model.model_fields else None
+        found = (
+            _model_of(model.model_fields[part].annotation) if part in model.model_fields else None
+        )
         if found is None:
             return []
         model = found

@@ -302,7 +302,7 @@ class PulseEnergy:
     @property
     def error_J(self) -> float:
         """Standard error of the mean (J)."""
-        return self.spread_J / max(self.pulses, 1) ** 0.5
+        return float(self.spread_J / max(self.pulses, 1) ** 0.5)
 
 
 class EnergyMeter(Role):

@@ -54,8 +54,10 @@ class Geometry:
         phi = np.arcsin(sine)
         x_mm = (np.arange(pixels) + 0.5 - pixels / 2.0) * pitch_um / 1000.0
         tilt = np.radians(self.tilt_deg)
-        beta = phi + delta + np.arctan2(
-            x_mm * np.cos(tilt), self.focal_length_mm + x_mm * np.sin(tilt)
+        beta = (
+            phi
+            + delta
+            + np.arctan2(x_mm * np.cos(tilt), self.focal_length_mm + x_mm * np.sin(tilt))
         )
         computed = spacing_nm * (np.sin(phi - delta) + np.sin(beta))
         return np.asarray(centre_nm + self.scale * (computed - centre_nm) + self.offset_nm)
@@ -65,7 +67,9 @@ def load_geometry(path: Path, base: Geometry) -> Geometry:
     """Read a wavelength calibration (TOML; any field of Geometry) on top of `base`."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        fields = {k: float(v) for k, v in table.items() if k in Geometry.__annotations__ and k != "name"}
+        fields = {
+            k: float(v) for k, v in table.items() if k in Geometry.__annotations__ and k != "name"
+        }
         return Geometry(**{**base.__dict__, **fields, "name": path.name})
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"is not a wavelength calibration ({error})", file=str(path)) from None

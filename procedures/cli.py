@@ -66,7 +66,9 @@ def main() -> None:
                 )
             )
         if isinstance(error, OSError):
-            sys.exit(_fail(as_json, 2 if isinstance(error, FileNotFoundError) else 1, "os", str(error)))
+            sys.exit(
+                _fail(as_json, 2 if isinstance(error, FileNotFoundError) else 1, "os", str(error))
+            )
         raise
 
 
@@ -143,7 +145,9 @@ def run(
     spot: Annotated[str, typer.Option("--spot", help="Where on the sample.")] = "",
     operator: Annotated[str, typer.Option("--operator", help="Who measures.")] = "",
     out: OutOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, move nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, move nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one measurement."""

@@ -1,12 +1,11 @@
 """The figure of each measurement, from what the analysis found: for paper, screen and report.
 
-Colour-blind-safe colours, labels with units, readable from two metres. Nothing is computed here that
-is not drawn; matplotlib is loaded when a figure is wanted, and draws without a screen.
+Colour-blind-safe colours, labels with units, readable from two metres. Nothing is computed here
+that is not drawn; matplotlib is loaded when a figure is wanted, and draws without a screen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 # Okabe and Ito's colours, told apart by everybody.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 13,
     "axes.labelsize": 15,
     "axes.titlesize": 15,
@@ -93,7 +92,7 @@ def _draw_spectra(axes: Any, evaluation: Evaluation) -> None:
 
     data, spectra, order = _clean(evaluation)
     axes.set_xlabel("wavelength (nm)")
-    axes.set_ylabel("emission (counts per shot and nm, normalised and offset)")
+    axes.set_ylabel("emission per shot (normalised, offset)")
     if not len(order):
         axes.text(0.5, 0.5, "no usable record", ha="center", transform=axes.transAxes)
         return
@@ -119,6 +118,7 @@ def _draw_spectra(axes: Any, evaluation: Evaluation) -> None:
         axes.set_xlim(inside.min() - 15.0, inside.max() + 15.0)
     bar = axes.figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.02)
     bar.set_label("pump fluence (µJ/cm²)")
+    _plain_decades(bar.ax.yaxis)
     axes.set_title("Emission spectra")
 
 
@@ -158,12 +158,22 @@ def _draw_growth(axes: Any, evaluation: Evaluation) -> None:
         axes.axvspan(value - error, value + error, color=GREEN, alpha=0.35, linewidth=0)
         axes.axvline(value, color=GREEN, label=f"threshold {_pretty(format_result(threshold))}")
     axes.set_ylim(0.5 * float(band.min()), 8.0 * float(band.max()))
+    _plain_decades(axes.xaxis)
     twin = axes.twinx()
     twin.plot(fluence, width, "^", color="k", fillstyle="none", markersize=7)
     twin.set_ylabel("width at half maximum (nm), triangles")
     twin.set_ylim(0.0, 1.5 * max(float(np.nanmax(width)), 1.0))
     axes.legend(loc="upper left", framealpha=0.9)
     axes.set_title("Growth and narrowing")
+
+
+def _plain_decades(axis: Any) -> None:
+    """Label a logarithmic axis 1, 2, 5, 10 ... as a person would."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _pretty(text: str) -> str:

@@ -38,9 +38,8 @@ def _number(value: Any, name: str, low: float, high: float, units: str | None) -
             value = float(text)
         except ValueError:
             raise ParameterError(f"{value!r} is not a number", key=name) from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        if not hasattr(value, "__float__"):
-            raise ParameterError(f"{value!r} is not a number", key=name)
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise ParameterError(f"{value!r} is not a number", key=name)
     number = float(value)
     if math.isnan(number) or not low <= number <= high:
         unit = f" {units}" if units else ""
@@ -123,9 +122,7 @@ class Numbers(Parameter):  # type: ignore[misc]
                 ) from None
         if not isinstance(value, list | tuple):
             value = [value]
-        return [
-            _number(one, self.name, self.minimum, self.maximum, self.units) for one in value
-        ]
+        return [_number(one, self.name, self.minimum, self.maximum, self.units) for one in value]
 
 
 def toml_value(text: str) -> Any:

@@ -166,7 +166,7 @@ class PowerSweep(Measurement):
         attenuator = bench.need("attenuator")
         attenuator.prepare()  # type: ignore[attr-defined]
         bench.need_spectrograph().camera.wait_until_cold(_COOLING_S)
-        self._exposure_s = self._whole_shots(min(0.1, self.exposure_max_s))
+        self._exposure_s = self._whole_shots(min(0.1, float(self.exposure_max_s)))
         self._background: tuple[float, int, npt.NDArray[np.uint32]] | None = None
         centre = float(self.decisions.get("centre_wavelength_nm", self.centre_wavelength_nm))
         if centre == 0.0:
@@ -192,7 +192,7 @@ class PowerSweep(Measurement):
         for number in range(windows):
             centre = low + (number + 0.5) * (high - low) / windows
             spectrograph.go_to(centre)
-            exposure_s = self._whole_shots(min(0.05, self.exposure_max_s))
+            exposure_s = self._whole_shots(min(0.05, float(self.exposure_max_s)))
             while True:
                 spectrograph.set_exposure_s(exposure_s)
                 dark = spectrograph.acquire(3)
@@ -221,7 +221,7 @@ class PowerSweep(Measurement):
         """Return an exposure of whole laser shots within the limits (s)."""
         rate = self.bench.pump.source.repetition_rate_Hz
         limits = self.bench.need_spectrograph().exposure_limits
-        high = min(limits.high, max(self.exposure_max_s, limits.low))
+        high = min(limits.high, max(float(self.exposure_max_s), limits.low))
         shots = max(round(exposure_s * rate), math.ceil(limits.low * rate - 1e-9), 1)
         return min(shots / rate, high)
 
@@ -289,7 +289,7 @@ class PowerSweep(Measurement):
         if kept is not None and kept[:2] == (exposure_s, frames):
             return kept[2]
         dark = self.bench.need_spectrograph().acquire(frames)
-        summed = dark.frames.sum(axis=0, dtype=np.uint32)
+        summed = np.asarray(dark.frames.sum(axis=0), dtype=np.uint32)
         self._background = (exposure_s, frames, summed)
         return summed
 

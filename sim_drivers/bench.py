@@ -64,9 +64,7 @@ class SimulatedBench:
             length_mm = self.pump.stripe_length_mm or self.pump.spot_diameter_mm or 3.0
             film = Film(parameters, 0.1 * length_mm)
         except SampleError as error:
-            raise ConfigError(
-                str(error), file=config.file, key="simulation.sample"
-            ) from None
+            raise ConfigError(str(error), file=config.file, key="simulation.sample") from None
         wrong = settings.bench
         self.world = World(
             clock,

@@ -65,7 +65,8 @@ class WireDevice(abc.ABC):
         return {}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take back what `state` returned."""
+        """Take back what `state` returned; nothing where nothing keys the noise."""
+        del state
 
 
 @dataclass

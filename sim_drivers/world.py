@@ -82,7 +82,7 @@ class World:
         self._centre_nm = 0.0
         self._grooves_per_mm = 600.0
         self._pixel_cache: tuple[tuple[float, ...], FloatArray, FloatArray] | None = None
-        drawn = generator(seed, "world", 0).standard_normal(8)
+        drawn = generator(seed, "calibration", 0).standard_normal(8)
         if not imperfections.calibration_errors:
             drawn = np.zeros(8)
         self.energy_scale = max(1.0 + pump.energy_rel_unc * drawn[0], 0.1)
@@ -91,7 +91,7 @@ class World:
         self.transmission_max = 0.995 + 0.002 * drawn[3]
         self.transmission_min = 5e-4 * math.exp(0.2 * drawn[4])
         self.wavelength_offset_nm = 0.03 * drawn[5]
-        phases = generator(seed, "world", 1).uniform(0.0, 2.0 * math.pi, 3)
+        phases = generator(seed, "drift", 0).uniform(0.0, 2.0 * math.pi, 3)
         self._drift_phases = phases
         self._drift_sign = 1.0 if phases[2] < math.pi else -1.0
 
@@ -120,7 +120,7 @@ class World:
         fast = 0.1 * (
             math.sin(hours * 9.7 + self._drift_phases[1]) - math.sin(self._drift_phases[1])
         )
-        return self.imperfections.drift_per_hour * (self._drift_sign * hours + slow + fast)
+        return float(self.imperfections.drift_per_hour * (self._drift_sign * hours + slow + fast))
 
     def _shot_energies(self, first: int, count: int) -> FloatArray:
         """Return the energies (J) of shots on the sample side of the attenuator, (count,)."""
@@ -134,7 +134,7 @@ class World:
             * self.transmission()
             * max(1.0 + self.drift(time_s), 0.0)
         )
-        return mean * np.maximum(1.0 + self.imperfections.pulse_noise * noise, 0.0)
+        return np.asarray(mean * np.maximum(1.0 + self.imperfections.pulse_noise * noise, 0.0))
 
     def pulse_energies_J(self, first_time_s: float, count: int) -> FloatArray:
         """Return the energies (J) of `count` consecutive pulses from a bench time on."""
@@ -148,7 +148,7 @@ class World:
         """Return the transmission of wave plate and polariser now."""
         angle = math.radians(2.0 * (self._angle_deg - self.theta0_deg))
         span = self.transmission_max - self.transmission_min
-        return self.transmission_min + span * math.cos(angle) ** 2
+        return float(self.transmission_min + span * math.cos(angle) ** 2)
 
     def set_attenuator_angle(self, angle_deg: float) -> None:
         """Turn the wave plate."""

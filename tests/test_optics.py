@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ class Mount(Rotator):
         self.angle = 17.0
 
     identity = Identity("test", "mount")  # type: ignore[assignment]
-    limits = {"angle_deg": Limits(-360, 360, "deg")}  # type: ignore[assignment]
+    limits = MappingProxyType({"angle_deg": Limits(-360, 360, "deg")})  # type: ignore[assignment]
     resolution_deg = 0.03  # type: ignore[assignment]
 
     @property
@@ -63,7 +64,7 @@ class Mount(Rotator):
 
 class Blade(Shutter):
     identity = Identity("test", "blade")  # type: ignore[assignment]
-    limits: dict[str, Limits] = {}  # type: ignore[assignment]
+    limits = MappingProxyType({})  # type: ignore[assignment]
 
     def __init__(self, sticks: bool = False) -> None:
         self.opened = False
@@ -95,7 +96,7 @@ class Blade(Shutter):
 
 class Meter(EnergyMeter):
     identity = Identity("test", "meter")  # type: ignore[assignment]
-    limits: dict[str, Limits] = {}  # type: ignore[assignment]
+    limits = MappingProxyType({})  # type: ignore[assignment]
 
     def read_pulses(self, pulses: int) -> PulseEnergy:
         return PulseEnergy(30e-9, 0.6e-9, pulses)

@@ -173,8 +173,9 @@ def test_an_unknown_driver_or_option_is_named() -> None:
 
 
 def test_an_impossible_sample_is_refused() -> None:
-    with pytest.raises(ConfigError, match="gain_fluence"), open_bench(
-        bench(sample="gain_fluence_uJ_cm2 = 10.0"), None
+    with (
+        pytest.raises(ConfigError, match="gain_fluence"),
+        open_bench(bench(sample="gain_fluence_uJ_cm2 = 10.0"), None),
     ):
         pass
 

@@ -35,6 +35,7 @@ import numpy.typing as npt
 from instruments.clock import Clock, WallClock
 from instruments.errors import (
     BadReply,
+    BenchError,
     ConfigError,
     DeviceFault,
     InstrumentError,
@@ -77,7 +78,7 @@ def _load(name: str, *, private: bool) -> Any:
     spec = importlib.util.find_spec("pylablib")
     if spec is None or not spec.submodule_search_locations:
         raise NotReady("pylablib is not installed; install it with: pip install pylablib")
-    root = list(spec.submodule_search_locations)[0]
+    root = next(iter(spec.submodule_search_locations))
     parent = name.rpartition(".")[0]
     with _import_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # escape sequences in its docstrings
@@ -108,7 +109,7 @@ class PylablibCamera(Camera):
     _LIBRARY_MISSING: ClassVar[str]
     _GONE: ClassVar[frozenset[int]]  # codes: the camera does not answer any more
     _BUSY: ClassVar[frozenset[int]]  # codes: not now
-    _MOST_FRAMES: ClassVar[int] = 100_000
+    _MOST_FRAMES: ClassVar[int] = 20_000  # some 50 MB
 
     def __init__(
         self,
@@ -123,7 +124,9 @@ class PylablibCamera(Camera):
         library: str,
     ) -> None:
         if shutter not in ("open", "auto", "closed"):
-            raise ConfigError(f"{shutter!r} was given, allowed is open, auto, closed", key="shutter")
+            raise ConfigError(
+                f"{shutter!r} was given, allowed is open, auto, closed", key="shutter"
+            )
         self.clock: Clock = clock if clock is not None else WallClock()
         self.lock = threading.RLock()
         self._sdk = sdk
@@ -314,7 +317,12 @@ class PylablibCamera(Camera):
             self._prepared = 0
             self._apply_exposure(float(exposure_s))
             self._exposure_s = _seven_digits(cam.get_exposure())
+            self._read_period()
             return self._exposure_s
+
+    def _read_period(self) -> None:
+        timings = self._need().get_frame_timings()
+        self._period_s = _seven_digits(max(timings.frame_period, timings.exposure))
 
     @property
     def temperature_C(self) -> float:
@@ -530,7 +538,7 @@ class PylablibCamera(Camera):
         """Turn what pylablib and the vendor library raise into errors for the operator."""
         try:
             yield
-        except (InstrumentError, LimitError, ConfigError):
+        except BenchError:
             raise
         except Exception as error:
             code = getattr(error, "code", None)
@@ -666,7 +674,8 @@ class AndorSdk2Camera(PylablibCamera):
                 f"{self._serial}; correct the resource in the bench file"
             )
         self._identity = Identity(self.VENDOR, model, serial, str(info.controller_model).strip())
-        self._size = tuple(cam.get_detector_size())
+        columns, rows = cam.get_detector_size()
+        self._size = (int(columns), int(rows))
         self._pitch_um = _seven_digits(cam.get_pixel_size()[0] * 1e6)
         self._choose_amplifier()
         try:
@@ -706,7 +715,9 @@ class AndorSdk2Camera(PylablibCamera):
             and (gain is None or math.isclose(mode.preamp_gain, gain, rel_tol=0.02))
         ]
         if not fitting:
-            offered = sorted({(_seven_digits(m.hsspeed_MHz), _seven_digits(m.preamp_gain)) for m in modes})
+            offered = sorted(
+                {(_seven_digits(m.hsspeed_MHz), _seven_digits(m.preamp_gain)) for m in modes}
+            )
             raise LimitError(
                 f"readout_MHz {speed}, preamp_gain {gain} was asked, this camera offers (MHz, "
                 f"gain): {', '.join(map(str, offered))}",
@@ -735,8 +746,7 @@ class AndorSdk2Camera(PylablibCamera):
     def _prepare(self, frames: int) -> None:
         # "snap" is the SDK's kinetic series; set_acquisition_mode("kinetic") would be fast kinetics
         self._cam.setup_acquisition("snap", frames)
-        timings = self._cam.get_frame_timings()
-        self._period_s = max(float(timings.frame_period), float(timings.exposure))
+        self._read_period()
         with self._selected() as lib:
             try:
                 self._buffer_frames = int(lib.GetSizeOfCircularBuffer())
@@ -796,7 +806,9 @@ class AndorSdk2Camera(PylablibCamera):
         taken = float(self._cam.set_temperature(int(temperature_C), enable_cooler=True))
         with contextlib.suppress(self._module.AndorNotSupportedError):
             if not self._cam.is_cooler_on():  # pylablib swallows the cooler's refusal
-                raise DeviceFault(f"{self.DRIVER_ID}: the cooler does not switch on; is it powered?")
+                raise DeviceFault(
+                    f"{self.DRIVER_ID}: the cooler does not switch on; is it powered?"
+                )
         return taken
 
 
@@ -884,14 +896,14 @@ class PicamCamera(PylablibCamera):
         if self._serial and info.serial_number != self._serial:
             raise WrongIdentity(f"{info.model} {info.serial_number} answered, not {self._serial}")
         self._identity = Identity(self.VENDOR, info.model, info.serial_number, info.name)
-        self._size = tuple(int(n) for n in cam.get_detector_size())
+        width, height = (int(n) for n in cam.get_detector_size())
+        self._size = (width, height)
         self._pitch_um = _seven_digits(cam.get_pixel_size()[0] * 1e6)
         for name in ("Time Stamps", "Track Frames"):
             cam.set_attribute_value(name, 0, error_on_missing=False)
         cam.set_attribute_value("Trigger Response", 1, error_on_missing=False)
         self._choose("ADC Speed", self._readout_MHz, "readout_MHz")
         self._choose("ADC Analog Gain", self._analog_gain, "analog_gain")
-        width, height = self._size
         found = cam.set_roi(0, width, 0, height, 1, height)
         if tuple(found) != (0, width, 0, height, 1, height):
             raise NotReady(
@@ -927,8 +939,7 @@ class PicamCamera(PylablibCamera):
 
     def _prepare(self, frames: int) -> None:
         self._cam.setup_acquisition(mode="snap", nframes=frames)  # commits the parameters
-        timings = self._cam.get_frame_timings()
-        self._period_s = max(float(timings.frame_period), float(timings.exposure))
+        self._read_period()
 
     def _collect(self, have: int, frames: int) -> npt.NDArray[np.uint16]:
         cam = self._cam

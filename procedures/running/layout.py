@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ _GROUPS = {
 
 def isoformat(moment: float) -> str:
     """Return seconds since 1970 as ISO 8601 with the local offset."""
-    return datetime.fromtimestamp(moment, timezone.utc).astimezone().isoformat()
+    return datetime.fromtimestamp(moment, UTC).astimezone().isoformat()
 
 
 def program_version() -> str:
@@ -58,7 +58,9 @@ def group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
 def put(parent: h5py.Group, name: str, value: Any, unit: str = "", long_name: str = "") -> Any:
     """Write one field with its unit."""
     if isinstance(value, list | tuple):
-        value = np.asarray(value, dtype=float if not value or not isinstance(value[0], str) else None)
+        value = np.asarray(
+            value, dtype=float if not value or not isinstance(value[0], str) else None
+        )
         if value.dtype.kind in "US":
             value = np.asarray([str(one) for one in value], dtype=h5py.string_dtype())
     field = parent.create_dataset(name, data=value)
@@ -222,7 +224,9 @@ def _write_records(entry: h5py.Group, start: RunStart) -> None:
     data = group(entry, "data", "NXdata")
     put(data, "title", str(entry["title"].asstr()[()]))
     for axis in start.axes:
-        values = put(data, axis.name, np.asarray(axis.values, dtype="f8"), axis.unit, axis.long_name)
+        values = put(
+            data, axis.name, np.asarray(axis.values, dtype="f8"), axis.unit, axis.long_name
+        )
         if axis.unit == "nm" and axis.name == "wavelength":
             energy = HC_EV_NM / np.asarray(values[()])
             put(data, "energy", energy, "eV", "Photon energy")

@@ -40,7 +40,7 @@ class Owner:
         if self.host != socket.gethostname():
             return True
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started_s) < 2.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.started_s) < 2.0)
         except psutil.Error:
             return False
 

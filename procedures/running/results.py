@@ -72,7 +72,7 @@ class RunResults(Results):  # type: ignore[misc]
         self._emitted = 0
         self._original_shutdown = procedure.shutdown
         procedure.check_sink = self._check
-        procedure.shutdown = self._shutdown
+        procedure.shutdown = self._shutdown  # type: ignore[method-assign]
 
     def store_metadata(self) -> None:
         """Start the run file: pymeasure calls this between startup and execute."""

@@ -55,9 +55,7 @@ def create_queued(folder: Path, header: RunHeader) -> Path:
     """Create the file of a run that waits, exclusively; return its path."""
     path = create_exclusively(folder, header.measurement, header.sample, header.created_s)
     try:
-        with rewriting(path) as temporary, h5py.File(
-            temporary, "w", libver=layout.LIBVER
-        ) as file:
+        with rewriting(path) as temporary, h5py.File(temporary, "w", libver=layout.LIBVER) as file:
             layout.write_queued(file, path, header)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -287,7 +285,10 @@ class RunWriter:
             for name, ds in self._datasets.items()
         }
         states = np.array(
-            [[(state or {}).get(name, np.nan) for name in self._state_names] for _, state in records]
+            [
+                [(state or {}).get(name, np.nan) for name in self._state_names]
+                for _, state in records
+            ]
         ).reshape(len(records), len(self._state_names))
         if not self._journal.full:
             parts = [np.array([first, len(records)], dtype="<u8").tobytes()]
@@ -313,9 +314,7 @@ class RunWriter:
 
 
 def _append_log(file: h5py.File, lines: list[tuple[float, str, str]]) -> None:
-    folded = [
-        (moment, level, part) for moment, level, text in lines for part in _fold(text)
-    ]
+    folded = [(moment, level, part) for moment, level, text in lines for part in _fold(text)]
     log = file[f"{layout.ACQUISITION}/log"]
     first = log["time"].shape[0]
     for name, values in zip(("time", "level", "text"), zip(*folded, strict=True), strict=False):
@@ -369,9 +368,7 @@ class RunFile:
         try:
             if not self._alive and lock.owner(self.path) != lock.me():
                 recover(self.path)
-            self._file = h5py.File(
-                self.path, "r", libver=layout.LIBVER, swmr=True, locking=False
-            )
+            self._file = h5py.File(self.path, "r", libver=layout.LIBVER, swmr=True, locking=False)
         except NotARunFile:
             raise
         except (OSError, ValueError, RuntimeError) as error:

@@ -134,7 +134,8 @@ class _Sensor:
         counts = self.bias_counts + (electrons + read_noise_e * noise) / gain_e
         if self.saturate:
             counts[:] = 65535.0
-        return np.clip(np.rint(counts), 0.0, 65535.0).astype(np.uint16)
+        whole: Counts = np.clip(np.rint(counts), 0.0, 65535.0).astype(np.uint16)
+        return whole
 
     def _add_cosmics(
         self,
@@ -297,7 +298,15 @@ class FakeAndorSdk2(_Library):
         super().__init__(
             clock,
             _Sensor(
-                clock, world, seed, device, pixels, rows, pixel_pitch_um, start_temperature_C, target
+                clock,
+                world,
+                seed,
+                device,
+                pixels,
+                rows,
+                pixel_pitch_um,
+                start_temperature_C,
+                target,
             ),
         )
         self._serial = 17000 + seed % 1000 if serial is None else serial
@@ -723,7 +732,9 @@ class FakeAndorSdk2(_Library):
         blade_s = 1e-3 * sum(self._SHUTTER_MS) if self._shutter == 0 else 0.0
         shortest = exposure + self._readout_s() + blade_s
         accumulate = max(self._accumulate_s, shortest)
-        frame = accumulate * self._accumulations if self._mode in (_ACCUMULATE, _KINETIC) else shortest
+        frame = (
+            accumulate * self._accumulations if self._mode in (_ACCUMULATE, _KINETIC) else shortest
+        )
         cycle = max(self._cycle_s if self._mode in (_KINETIC, _RUN_TILL_ABORT) else 0.0, frame)
         return exposure, _single(accumulate), _single(cycle)
 
@@ -869,7 +880,8 @@ class FakeAndorSdk2(_Library):
                 self._ELECTRONS_PER_COUNT[self._gain],
                 self._READ_NOISE_E[self._hs],
             )
-        return np.minimum(total, 65535).astype(np.uint16)
+        clipped: Counts = np.minimum(total, 65535).astype(np.uint16)
+        return clipped
 
     def _opened_s(self) -> float:
         """Return from when on light passes the camera's own shutter."""
@@ -1275,8 +1287,12 @@ class FakePicam(_Library):
         """Return what regions of interest have to keep."""
         self._find("Picam_GetParameterRoisConstraint", handle, key)
         columns, rows = float(self.sensor.columns), float(self.sensor.rows)
-        x, width = (1, 1, 0, 0.0, columns - 1, 1.0, [], []), (1, 1, 0, 1.0, columns, 1.0, [], [])
-        y, height = (1, 1, 0, 0.0, rows - 1, 1.0, [], []), (1, 1, 0, 1.0, rows, 1.0, [], [])
+
+        def range_of(low: float, high: float) -> tuple[Any, ...]:
+            return (1, 1, 0, low, high, 1.0, [], [])
+
+        x, width = range_of(0.0, columns - 1), range_of(1.0, columns)
+        y, height = range_of(0.0, rows - 1), range_of(1.0, rows)
         return (1, 1, 0, 3, 1, x, width, [], y, height, [])
 
     # ---- their values
@@ -1386,8 +1402,8 @@ class FakePicam(_Library):
         function = "Picam_SetParameterRoisValue"
         good = len(rois) == 1
         for x, width, xbin, y, height, ybin in rois:
-            good &= 0 <= x and 0 < width and x + width <= self.sensor.columns
-            good &= 0 <= y and 0 < height and y + height <= self.sensor.rows
+            good &= x >= 0 and width > 0 and x + width <= self.sensor.columns
+            good &= y >= 0 and height > 0 and y + height <= self.sensor.rows
             good &= xbin > 0 and ybin > 0 and width % xbin == 0 and height % ybin == 0
         if not good:
             raise self._fail(function, _BAD_VALUE)
