@@ -22,6 +22,7 @@ from instruments.pump import PumpBeam
 from instruments.registry import driver
 from instruments.roles import Camera, Limits, Monochromator, Role, Setting, Status
 from instruments.spectrograph import Geometry, Spectrograph, load_geometry
+from instruments.stripe import StripeSlit, load_slit
 from instruments.wire import WireInstrument, open_visa
 
 log = logging.getLogger(__name__)
@@ -228,8 +229,9 @@ def _roles_to_open(
                 file=config.file,
                 key=f"instruments.{role}",
             )
-    # An energy meter is used wherever there is one.
-    return [role for role in have if role in needs or role in ("energy_meter", "shutter")]
+    # An energy meter is used wherever there is one; a slit that the file names must be opened.
+    always = {"energy_meter", "shutter", *({"stripe"} & set(config.instruments))}
+    return [role for role in have if role in needs or role in always]
 
 
 def _open(bench: Bench, role: str) -> Any:
@@ -255,6 +257,10 @@ def _open(bench: Bench, role: str) -> Any:
             path = config.folder / table.calibration if table.calibration else None
             calibration = load_calibration(path) if path is not None else None
             instrument = WaveplateAttenuator(instrument, calibration)
+        elif role == "stripe":
+            slit = load_slit(config.folder / table.calibration) if table.calibration else None
+            pump = config.pump or PumpTable.model_validate({})
+            instrument = StripeSlit(instrument, pump.stripe_length_mm or 0.0, slit)
     except BaseException as error:
         with contextlib.suppress(Exception):
             instrument.close()

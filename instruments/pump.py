@@ -127,17 +127,23 @@ class PumpBeam:
         """Let light on the sample; shots count from here."""
         if self.shutter is None:
             raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
-        self._opened_s = self.clock.now()
+        # The blade moves between the command and the moment it is seen open: count from half-way
+        # (from the command, should it never be seen).
+        self._opened_s = asked_s = self.clock.now()
         self.shutter.open()
+        self._opened_s = 0.5 * (asked_s + self.clock.now())
 
     def shut(self) -> None:
         """Close the shutter; the shots since it opened are counted, seen closed or not."""
+        asked_s = self.clock.now()
+        shut_s: float | None = None
         try:
             if self.shutter is not None:
                 self.shutter.shut()
+                shut_s = 0.5 * (asked_s + self.clock.now())
         finally:
             if self._opened_s is not None:
-                shots = self.shots_in(self.clock.now() - self._opened_s)
+                shots = self.shots_in((shut_s or self.clock.now()) - self._opened_s)
                 self._opened_s = None
                 self.shots += shots
                 if self._current is not None:

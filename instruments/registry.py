@@ -38,6 +38,12 @@ _OWN = (
         "Thorlabs Elliptec rotation mount with half-wave plate and polariser",
     ),
     DriverEntry(
+        "newport-smc100",
+        "instruments.drivers.newport_smc100:SMC100Stage",
+        ("stripe",),
+        "Newport SMC100 stage of the stripe slit",
+    ),
+    DriverEntry(
         "acton-spectrapro",
         "instruments.drivers.acton_spectrapro:SpectraPro",
         ("monochromator",),

@@ -226,6 +226,9 @@ class Measurement(Procedure):  # type: ignore[misc]
     def _check_setpoints(self, setpoints: Mapping[str, float]) -> None:
         if "fluence_uJ_cm2" in setpoints:
             self.bench.pump.limits.check("fluence", setpoints["fluence_uJ_cm2"])
+        if setpoints.get("stripe_length_mm"):
+            stripe = self.bench.need("stripe")
+            stripe.limits["length_mm"].check("stripe length", setpoints["stripe_length_mm"])
         if "exposure_s" in setpoints:
             spectrograph = self.bench.need_spectrograph()
             spectrograph.exposure_limits.check("exposure", setpoints["exposure_s"])

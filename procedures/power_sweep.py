@@ -148,7 +148,10 @@ class PowerSweep(Measurement):
             seconds=2.0 * lit + _OVERHEAD_S,
             shots=shots,
             dose_J_cm2=shots * point["fluence_uJ_cm2"] * 1e-6,
-            setpoints={"fluence_uJ_cm2": point["fluence_uJ_cm2"]},
+            setpoints={
+                "fluence_uJ_cm2": point["fluence_uJ_cm2"],
+                "stripe_length_mm": point["length_mm"],
+            },
         )
 
     def axes(self) -> tuple[Axis, ...]:
@@ -165,6 +168,9 @@ class PowerSweep(Measurement):
         bench.pump.shut()
         attenuator = bench.need("attenuator")
         attenuator.prepare()  # type: ignore[attr-defined]
+        if "stripe" in bench.instruments:
+            bench.instruments["stripe"].prepare()  # type: ignore[attr-defined]
+            self._set_length(0.0)
         bench.need_spectrograph().camera.wait_until_cold(_COOLING_S)
         self._exposure_s = self._whole_shots(min(0.1, float(self.exposure_max_s)))
         self._background: tuple[float, int, npt.NDArray[np.uint32]] | None = None
@@ -180,6 +186,11 @@ class PowerSweep(Measurement):
             exposure_s, frames = float(last_record["exposure"]), int(last_record["accumulations"])
             self._exposure_s = exposure_s
             self._background = (exposure_s, frames, np.asarray(last_record["background"]))
+            # Stand where the interrupted part stood: the next move then takes as long.
+            attenuator = self.bench.need("attenuator")
+            attenuator.set_transmission(  # type: ignore[attr-defined]
+                float(last_record["attenuator_transmission"])
+            )
 
     def _look_for_emission(self) -> float:
         """Step the window over the survey range at a gentle fluence; return the brightest nm."""

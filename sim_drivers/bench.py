@@ -22,6 +22,7 @@ _OWN = {
     "thorlabs-elliptec": "sim_drivers.devices.thorlabs_elliptec:SimulatedElliptec",
     "thorlabs-sc10": "sim_drivers.devices.thorlabs_sc10:SimulatedSC10",
     "thorlabs-pm100": "sim_drivers.devices.thorlabs_pm100:SimulatedPM100",
+    "newport-smc100": "sim_drivers.devices.newport_smc100:SimulatedSMC100",
     "acton-spectrapro": "sim_drivers.devices.acton_spectrapro:SimulatedSpectraPro",
     "andor-sdk2": "sim_drivers.devices.pylablib_camera:FakeAndorSdk2",
     "princeton-picam": "sim_drivers.devices.pylablib_camera:FakePicam",
@@ -30,6 +31,7 @@ _DEFAULT_DRIVERS = {
     "shutter": "thorlabs-sc10",
     "attenuator": "thorlabs-elliptec",
     "energy_meter": "thorlabs-pm100",
+    "stripe": "newport-smc100",
     "monochromator": "acton-spectrapro",
     "camera": "andor-sdk2",
 }
@@ -79,7 +81,13 @@ class SimulatedBench:
                 area_rel_unc=self.pump.area_rel_unc,
                 pick_off_ratio=self.pump.pick_off_ratio,
             ),
-            Imperfections(wrong.calibration_errors, wrong.pulse_noise, wrong.drift_per_hour),
+            Imperfections(
+                wrong.calibration_errors,
+                wrong.pulse_noise,
+                wrong.drift_per_hour,
+                wrong.slit_zero_um,
+                wrong.slit_blur_um,
+            ),
             seed=settings.seed,
         )
 

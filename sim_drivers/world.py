@@ -48,6 +48,8 @@ class Imperfections:
     calibration_errors: bool = True
     pulse_noise: float = 0.02
     drift_per_hour: float = 0.01
+    slit_zero_um: float = 40.0
+    slit_blur_um: float = 20.0
 
 
 class World:
@@ -109,7 +111,7 @@ class World:
 
     def shot_number(self, time_s: float) -> int:
         """Return the number of the first shot at or after a bench time."""
-        return math.ceil((time_s - self.start_s) * self.pump.repetition_rate_Hz - 1e-6)
+        return math.ceil((time_s - self.start_s) * self.repetition_rate_Hz - 1e-4)
 
     def drift(self, time_s: float) -> float:
         """Return the slow relative deviation of the pulse energy at a bench time."""
@@ -174,10 +176,19 @@ class World:
         """Whether the pump reaches the sample."""
         return self._open
 
-    def set_stripe_length(self, length_cm: float) -> None:
-        """Let the slit pass a stripe of this true length (cm)."""
+    def set_slit_stage_mm(self, position_mm: float) -> None:
+        """Move the slit's edge: the true stripe begins where the slit is closed, not at zero.
+
+        The blurred edge (a Gaussian of `slit_blur_um`) rounds the shortest lengths.
+        """
         self.advance(self.clock.now())
-        self.length_cm = min(max(length_cm, 0.0), self.pump.full_length_cm)
+        open_um = 1e3 * position_mm - self.imperfections.slit_zero_um
+        blur_um = self.imperfections.slit_blur_um
+        if blur_um > 0:
+            share = open_um / blur_um
+            open_um = open_um * 0.5 * (1.0 + math.erf(share / math.sqrt(2.0)))
+            open_um += blur_um * math.exp(-0.5 * share**2) / math.sqrt(2.0 * math.pi)
+        self.length_cm = min(max(1e-4 * open_um, 0.0), self.pump.full_length_cm)
 
     def set_monochromator(self, wavelength_nm: float, grooves_per_mm: float) -> None:
         """Turn the grating."""

@@ -552,7 +552,8 @@ class PylablibCamera(Camera):
                 raise NoReply(
                     f"{text}; is it switched on, and does no other program hold it?"
                 ) from error
-            if isinstance(error, RuntimeError | ValueError | IndexError):
+            from_pylablib = type(error).__module__.startswith(_PACKAGE)
+            if isinstance(error, RuntimeError | ValueError | IndexError) and not from_pylablib:
                 raise BadReply(text) from error
             raise DeviceFault(text) from error
 

@@ -68,7 +68,7 @@ _REST_S = 0.1  # a move sent at the heels of the last one can end at zero
 _QUIET_S = 1.0  # what is late by more than this after a bad exchange is not waited for
 _MOST_LINES = 64  # of stray lines before one reply
 _SAME_PULSES = 2  # two readings of a unit at rest
-_STILL_PULSES = 20  # from one move to the next (0.05 deg of an ELL14)
+_STILL_PULSES = 40  # from one move to the next (0.1 deg of an ELL14)
 
 
 def _within(value: float, limits: Limits) -> float:

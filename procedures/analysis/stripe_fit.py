@@ -26,6 +26,7 @@ _PRIOR = {
     "ln_direct_ratio": (0.3, 1.5),
     "biexciton_yield": (0.15, 0.2),
     "ln_law_shape": (0.1, 1.0),
+    "loss": (0.0, 4.0),
 }
 _BOUNDS = {
     "ln_excitons": (-4.0, 2.5),
@@ -33,9 +34,10 @@ _BOUNDS = {
     "ln_direct_ratio": (-6.0, 6.0),
     "biexciton_yield": (0.0, 1.5),
     "ln_law_shape": (-5.0, 3.5),
+    "loss": (0.0, 30.0),
 }
-_LARGEST_STEP = np.array([0.1, 0.3, 0.4, 0.5, 0.7, 0.7, 2.0, 0.2, 1.0, 0.1, 0.2, 0.5])
-_DIFFERENCE = np.array([1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3])
+_LARGEST_STEP = np.array([0.1, 0.3, 0.4, 0.5, 0.7, 0.7, 2.0, 0.2, 1.0, 0.1, 0.2, 0.5, 1.0])
+_DIFFERENCE = np.array([1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3, 1e-2])
 _SMALLEST_FLUENCE_SIGMA = 1e-4
 _NODE = float(np.sqrt(3.0))  # Gauss-Hermite: pulses about their mean
 
@@ -81,8 +83,8 @@ class StripeFit:
 
     Attributes:
         law: gain law supposed.
-        theta: (12,), as `stripe_model.NAMES`.
-        covariance: (12, 12), absolute, times chi-squared per degree where that exceeds one.
+        theta: (13,), as `stripe_model.NAMES`.
+        covariance: (13, 13), absolute, times chi-squared per degree where that exceeds one.
         chi2: of data and fluences.
         degrees: of freedom.
         shift: ln of found over recorded fluence, (N,).
@@ -122,7 +124,7 @@ class StripeFit:
         return guided[0], direct[0]
 
     def draws(self, count: int, seed: int = 1) -> FloatArray:
-        """Return parameter sets, (count, 12), spread as the covariance; always the same ones."""
+        """Return parameter sets, (count, 13), spread as the covariance; always the same ones."""
         normal = np.random.default_rng(seed).standard_normal((count, len(self.theta)))
         values, vectors = np.linalg.eigh(self.covariance)
         sets = self.theta + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
@@ -137,7 +139,7 @@ def model_law(law: str) -> str:
 def fit_stripe(
     data: FitData, law: str, start: FloatArray, *, floor: float, iterations: int = 40
 ) -> StripeFit:
-    """Fit from a start, (12,); `floor` is the relative error granted to the model per channel."""
+    """Fit from a start, (13,); `floor` is the relative error granted to the model per channel."""
     free = _free(law)
     theta = _tied(law, start.copy()[None])[0]
     shift = np.zeros(len(data.fluence))
@@ -148,7 +150,8 @@ def fit_stripe(
         normal, gradient, shift_step = _normal_equations(state, data, law, theta, shift)
         improved = False
         for _trial in range(10):
-            step = _solve(normal + damping * np.diag(np.diag(normal)), gradient)
+            damped = normal + damping * np.diag(np.diag(normal))
+            step = _step(damped, gradient, theta, free)
             limit = _LARGEST_STEP[list(free)]
             step *= min(1.0, float(np.min(limit / np.maximum(np.abs(step), 1e-12))))
             moved = theta.copy()
@@ -271,6 +274,32 @@ def _normal_equations(
         normal[place, place] += 1.0 / sigma**2
         gradient[place] -= (theta[index] - mean) / sigma**2
     return normal, gradient, lambda step: (pull - step @ cross) / curvature
+
+
+def _step(
+    normal: FloatArray, gradient: FloatArray, theta: FloatArray, free: tuple[int, ...]
+) -> FloatArray:
+    """Solve for the step; parameters that would leave their bounds stay and are solved without."""
+    low, high = _limits()
+    place = theta[list(free)]
+    move = np.ones(len(free), dtype=np.bool_)
+    step = np.zeros(len(free))
+    for _ in range(3):
+        step[:] = 0.0
+        step[move] = _solve(normal[np.ix_(move, move)], gradient[move])
+        out = (step < 0.0) & (place <= low[list(free)] + 1e-9)
+        out |= (step > 0.0) & (place >= high[list(free)] - 1e-9)
+        if not (out & move).any():
+            break
+        move &= ~out
+    return step
+
+
+def _limits() -> tuple[FloatArray, FloatArray]:
+    low, high = np.full(len(NAMES), -np.inf), np.full(len(NAMES), np.inf)
+    for name, bounds in _BOUNDS.items():
+        low[INDEX[name]], high[INDEX[name]] = bounds
+    return low, high
 
 
 def _solve(normal: FloatArray, gradient: FloatArray) -> FloatArray:

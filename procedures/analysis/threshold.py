@@ -22,7 +22,8 @@ MODEL_TERM = 0.005
 """Relative standard error of the threshold for what no gain law tried here describes."""
 _COARSE_FLOORS = (0.3, 0.06, 0.015)
 _REFINED_STARTS = 3
-_HOPELESS = 2.0
+_HOPELESS = 3.0
+_POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,14 @@ def find_threshold(data: FitData, guess: BandGuess) -> Threshold:
     """
     if len(data.fluence) < 6 or data.signal.shape[1] < 8:
         raise ValueError("six records of eight channels are the least a stripe fit can use")
-    coarse = _coarse_fit(data, guess)
-    trials = [_narrowed(data, law, coarse) for law in LAWS]
-    least = min(_criterion(trial) for trial in trials)
-    # Laws that are far off at a wide tolerance have no say, and take long to settle.
-    trials = [trial for trial in trials if _criterion(trial) < _HOPELESS * least]
-    fits = [fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in trials]
+    starts = _starts(data, guess)
+    fits = _fits_from(data, LAWS[0], starts[:_REFINED_STARTS])
+    if min(fit.reduced for fit in fits) > _POOR:
+        # Caught in a side valley, or a law far from the first: begin again elsewhere.
+        for law in ("logarithmic", "linear"):
+            fits += _fits_from(data, law, starts[_REFINED_STARTS : 3 * _REFINED_STARTS])
+        kept = {fit.law: fit for fit in sorted(fits, key=_criterion, reverse=True)}
+        fits = list(kept.values())
     best = min(fits, key=_criterion)
     # Where even the best law misses the noise, differences count less by the same factor.
     scale = max(1.0, best.reduced)
@@ -104,24 +107,29 @@ def _criterion(fit: StripeFit) -> float:
     return fit.chi2 + 2.0 * len(fit.free)
 
 
-def _coarse_fit(data: FitData, guess: BandGuess) -> StripeFit:
-    """Scan starts, refine the best few with wide tolerance, return the best."""
+def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[StripeFit]:
+    """Refine starts with wide tolerance under one law, then fit every law from the best."""
     order = np.argsort(data.fluence)
     thinned = data.only(order[np.unique(np.linspace(0, len(order) - 1, 20).astype(int))])
     refined: list[StripeFit] = []
-    for start in _starts(data, guess)[:_REFINED_STARTS]:
-        fit = fit_stripe(thinned, LAWS[0], start, floor=_COARSE_FLOORS[0], iterations=12)
-        fit = fit_stripe(thinned, LAWS[0], fit.theta, floor=_COARSE_FLOORS[1], iterations=8)
+    for start in starts:
+        fit = fit_stripe(thinned, law, start, floor=_COARSE_FLOORS[0], iterations=12)
+        fit = fit_stripe(thinned, law, fit.theta, floor=_COARSE_FLOORS[1], iterations=8)
         refined.append(fit)
-    return min(refined, key=lambda fit: fit.chi2)
+    coarse = min(refined, key=lambda fit: fit.chi2)
+    trials = [_narrowed(data, one, coarse) for one in LAWS]
+    least = min(trial.chi2 for trial in trials)
+    # Laws that are far off at a wide tolerance have no say, and take long to settle.
+    chosen = [trial for trial in trials if trial.chi2 < _HOPELESS * least + 100.0]
+    return [fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in chosen]
 
 
 def _narrowed(data: FitData, law: str, coarse: StripeFit) -> StripeFit:
     """Fit under a law from where the coarse fit ended, the tolerance drawn in step by step."""
     start = coarse.theta.copy()
-    if law == "logarithmic":
+    if law == "logarithmic" and coarse.law != law:
         start[INDEX["ln_law_shape"]] = 0.0
-    if law != LAWS[0]:
+    if law != coarse.law:
         start = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12).theta
     return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=12)
 
@@ -160,6 +168,7 @@ def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
             np.log(guess.spontaneous_fwhm_nm),
             0.15,
             np.log(1.1),
+            0.5,
         )
     some = np.unique(np.linspace(0, len(data.fluence) - 1, 16).astype(int))
     order = np.argsort(data.fluence)[some]

@@ -156,10 +156,10 @@ def _measure(
     )
     measurement.startup()
     if resume_from is not None:
+        measurement.resumed(resume_from["last_record"])
         bench.restore(dict(resume_from["state"]))
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
-        measurement.resumed(resume_from["last_record"])
     with signals.deferred():
         if resume_from is None:
             file.start(RunWriter.start(file.path, describe_start(measurement, bench)))

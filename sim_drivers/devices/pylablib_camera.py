@@ -853,7 +853,8 @@ class FakeAndorSdk2(_Library):
         room = self._buffer_frames or 4096
         for index in range(max(self._rendered, done - room), done):
             self._frames[index] = self._render(index)
-            self._frames.pop(index - room, None)
+        while self._frames and next(iter(self._frames)) < done - room:
+            del self._frames[next(iter(self._frames))]
         if done > self._rendered:
             self.exposures += (done - self._rendered) * self._summed()
             self._rendered = done

@@ -209,13 +209,24 @@ class SimulatedElliptec(WireDevice):
             self._reply(f"BO{round(self._reported) & 0xFFFFFFFF:08X}")
 
     def state(self) -> dict[str, float]:
-        """Return the counters that key the noise; the position is set again by the next move."""
-        return {"moves": float(self.moves), "homings": float(self.homings)}
+        """Return the counters that key the noise, and where the mount stands."""
+        return {
+            "moves": float(self.moves),
+            "homings": float(self.homings),
+            "mark": self._mark,
+            "reported": self._reported,
+            "encoder": self._encoder,
+        }
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take the counters back."""
+        """Take back what `state` returned: the next move then starts, and takes, as it would."""
+        self.settle(self.clock.now())
         self.moves = int(state.get("moves", self.moves))
         self.homings = int(state.get("homings", self.homings))
+        self._mark = state.get("mark", self._mark)
+        self._reported = state.get("reported", self._reported)
+        self._encoder = state.get("encoder", self._encoder)
+        self._tell_world()
 
     # ---- time ---------------------------------------------------------------------------------
 
