@@ -178,7 +178,11 @@ class PowerSweep(Measurement):
         if centre == 0.0:
             centre = self._look_for_emission()
         self.decisions["centre_wavelength_nm"] = centre
-        bench.need_spectrograph().go_to(centre)
+        spectrograph = bench.need_spectrograph()
+        spectrograph.go_to(centre)
+        # One dark frame: the camera's own shutter opens, and what is on the chip is cleared.
+        spectrograph.set_exposure_s(self._exposure_s)
+        spectrograph.acquire(1)
 
     def resumed(self, last_record: Mapping[str, Any]) -> None:
         """Range on from where the interrupted part had come to."""

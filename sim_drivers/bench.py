@@ -8,6 +8,7 @@ driver its simulated device. Devices of other packages register under `gainbench
 from __future__ import annotations
 
 import importlib
+import inspect
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -100,8 +101,11 @@ class SimulatedBench:
         """Return the driver that the simulated bench uses for a role."""
         return _DEFAULT_DRIVERS[role]
 
-    def device(self, role: str, driver: str) -> Any:
-        """Return the simulated device of a role, made when first asked for."""
+    def device(self, role: str, driver: str, options: dict[str, Any] | None = None) -> Any:
+        """Return the simulated device of a role, made when first asked for.
+
+        Of the driver's options it takes those that both know (an address, say).
+        """
         if role not in self.devices:
             targets = {p.name: p.value for p in entry_points(group="gainbench.simulators")} | _OWN
             if driver not in targets:
@@ -111,7 +115,9 @@ class SimulatedBench:
                 )
             module, _, name = targets[driver].partition(":")
             kind = getattr(importlib.import_module(module), name)
-            device = kind(self.clock, self.world, seed=self.seed)
+            known = inspect.signature(kind).parameters
+            shared = {k: v for k, v in (options or {}).items() if k in known}
+            device = kind(self.clock, self.world, seed=self.seed, **shared)
             settle = getattr(device, "settle", None)
             if settle is not None:
                 self.world.settlers.append(settle)
@@ -120,7 +126,7 @@ class SimulatedBench:
 
     def mount(self, role: str, driver: str, kind: Any, options: dict[str, Any]) -> Any:
         """Return a driver instance on its simulated device, in process."""
-        device = self.device(role, driver)
+        device = self.device(role, driver, options)
         if isinstance(device, WireDevice):
             adapter = InProcessAdapter(device, timeout_s=kind.TIMEOUT_S, **kind.VISA)
             return kind(adapter, clock=self.clock, **options)

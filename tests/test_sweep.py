@@ -151,12 +151,11 @@ def test_a_dry_run_moves_nothing() -> None:
         forecast("power-sweep", {"fluence_max_uJ_cm2": 5000.0}, bench(), lambda _line: None)
 
 
-def test_a_resource_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_resource_that_does_not_answer() -> None:
     table = "[instruments.shutter]\ndriver='thorlabs-sc10'\nresource='TCPIP0::127.0.0.1::9::SOCKET'"
-    with pytest.raises(NoReply, match="shutter"), open_bench(bench(more=""), None) as opened:
-        opened.config  # noqa: B018
-        with open_bench(config.parse("[simulation]\n" + table, "b.toml"), None):
-            pass
+    found = config.parse("[simulation]\n" + table, "b.toml")
+    with pytest.raises(NoReply, match="shutter"), open_bench(found, ("shutter",)):
+        pass
 
 
 def test_an_unknown_driver_or_option_is_named() -> None:
@@ -170,6 +169,12 @@ def test_an_unknown_driver_or_option_is_named() -> None:
             open_bench(config.parse(f"[simulation]\n[instruments.attenuator]\n{text}"), None),
         ):
             pass
+
+
+def test_an_address_is_given_to_the_simulated_device_too() -> None:
+    table = "[instruments.attenuator]\ndriver='thorlabs-elliptec'\naddress='3'\n"
+    with open_bench(config.parse("[simulation]\n" + table), ("attenuator",)) as opened:
+        assert opened.instruments["attenuator"].identity.model == "ELL14"
 
 
 def test_an_impossible_sample_is_refused() -> None:

@@ -606,3 +606,15 @@ def test_lost_commands_are_repeated_and_never_believed():
     with pytest.raises(NoReply):
         _ = b.driver.angle_deg
     assert b.clock.now() - before < 8.0
+
+
+@pytest.mark.parametrize("reply", [b"0PO0000460\r", b"0PO000046000\r", b"0PO0000460g\r", b"0PO\r"])
+def test_a_position_of_the_wrong_length_is_never_a_number(reply):
+    class Wrong(Mangler):
+        def _mangle(self, data):
+            self.send(reply + b"\n" if data[1:3] == b"PO" and self.plan else data)
+
+    b = homed(wrap=Wrong)
+    b.wire.plan = [("pass", 0)]
+    with pytest.raises(NoReply, match="gp"):
+        _ = b.driver.angle_deg

@@ -142,6 +142,7 @@ class PylablibCamera(Camera):
         self._finalizer: Any = None
         self._busy = False
         self._aborted = False
+        self._running = False  # on the camera, as far as known: a failed abort leaves it so
         self._prepared = 0
         self._period_s = 0.0
         self._exposure_s = 0.0
@@ -222,6 +223,7 @@ class PylablibCamera(Camera):
         """Close the SDK's camera whatever state it is in."""
         self._cam = None
         self._prepared = 0
+        self._running = False
         self._shutter_now = "closed"
         if self._finalizer is not None:
             self._finalizer()  # runs once, also when the program ends without close()
@@ -432,6 +434,7 @@ class PylablibCamera(Camera):
         with self.lock, self._plain_errors("starting an acquisition"):
             self._refuse_if_aborted()
             start_s = self.clock.now()
+            self._running = True
             self._need().start_acquisition()
         have = 0
         end_s = start_s + frames * self._period_s
@@ -481,6 +484,7 @@ class PylablibCamera(Camera):
         except cam.Error:
             if cam.acquisition_in_progress():
                 raise
+        self._running = False
 
     def make_safe(self) -> None:
         """See Role: no acquisition, internal shutter closed; tries both before it raises."""
@@ -509,6 +513,8 @@ class PylablibCamera(Camera):
             raise NotReady(f"{self.DRIVER_ID}: the camera is not open; connect it first")
         if idle and self._busy:
             raise NotReady(f"{self.DRIVER_ID}: an acquisition is going on; abort it first")
+        if idle and self._running:
+            self._stop()
         return self._cam
 
     def _refuse_if_aborted(self) -> None:

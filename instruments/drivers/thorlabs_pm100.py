@@ -14,20 +14,32 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pymeasure.adapters import Adapter
 from pymeasure.instruments import Instrument
 
 from instruments.clock import Clock
-from instruments.errors import BadReply, DeviceFault, NoReply, NotReady, WrongIdentity
+from instruments.errors import (
+    BadReply,
+    DeviceFault,
+    InstrumentError,
+    NoReply,
+    NotReady,
+    WrongIdentity,
+)
 from instruments.roles import EnergyMeter, Identity, Limits, PulseEnergy, Setting, Status
 from instruments.wire import WireInstrument
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 BLOCK_S = 10.5
 """How long the meter may be deaf after a query that waits for a pulse (10 s, and a margin)."""
@@ -41,7 +53,10 @@ _PYROELECTRIC = 3
 _ENERGY_FLAG, _WAVELENGTH_FLAG = 2, 32
 _KINDS = {0: "none", 1: "photodiode", 2: "thermopile", 3: "pyroelectric", 5: "four-quadrant"}
 
-_NUMBER = re.compile(r"[+-]?\d\.(\d+)E[+-]\d{2,3}", re.I)
+_MOST_ERRORS = 30
+
+_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d+)?(?:E[+-]?\d{1,3})?", re.I)
+_ENERGY = re.compile(r"\+?\d\.\d+E[+-]\d{2,3}", re.I)
 _BEYOND = re.compile(r"[+-]?(?:9\.9\d*E\+?37|inf(?:inity)?|nan)", re.I)
 _FAULT = re.compile(r'([+-]?\d+)\s*,\s*"?([^"]*)"?')
 
@@ -79,24 +94,17 @@ class PM100(WireInstrument, EnergyMeter):
     }
     TIMEOUT_S: ClassVar[float] = 0.3
 
-    correction_dB = Instrument.control(
-        "SENS:CORR?", "SENS:CORR %g", "Control the attenuation that readings are corrected for (dB)."
+    wavelength_nm = Instrument.measurement(
+        "SENS:CORR:WAV?", "Get the wavelength that the meter corrects for (nm)."
     )
-    trigger_threshold_percent = Instrument.control(
-        "SENS:PEAK?", "SENS:PEAK %g", "Control the trigger threshold (percent of the range)."
+    range_J = Instrument.measurement(
+        "SENS:ENER:RANG?", "Get the upper end of the energy range (J)."
     )
-    auto_range = Instrument.control(
-        "SENS:ENER:RANG:AUTO?",
-        "SENS:ENER:RANG:AUTO %d",
-        "Control whether the meter chooses the energy range.",
-        map_values=True,
-        values={True: 1, False: 0},
+    trigger_threshold_percent = Instrument.measurement(
+        "SENS:PEAK?", "Get the trigger threshold (percent of the range)."
     )
-    range_J = Instrument.control(
-        "SENS:ENER:RANG?", "SENS:ENER:RANG %.6E", "Control the upper end of the energy range (J)."
-    )
-    wavelength_nm = Instrument.control(
-        "SENS:CORR:WAV?", "SENS:CORR:WAV %d", "Control the wavelength of the correction (nm)."
+    correction_dB = Instrument.measurement(
+        "SENS:CORR?", "Get the attenuation that the meter corrects for (dB); this driver keeps 0."
     )
 
     def __init__(
@@ -112,3 +120,448 @@ class PM100(WireInstrument, EnergyMeter):
         ready_bit: int | None = None,
     ) -> None:
         super().__init__(adapter, clock, "PM100")
+        if pulses_per_message < 1 or not pulse_timeout_s > 0.0:
+            raise ValueError("pulses_per_message and pulse_timeout_s must be positive")
+        self._wanted_nm = wavelength_nm
+        self._wanted_J = range_J
+        self._threshold = trigger_threshold_percent
+        self._pulse_timeout_s = pulse_timeout_s
+        self._per_message = pulses_per_message
+        self._batch = 1
+        self._given_bit = ready_bit
+        self._ready_query: tuple[str, int] | None = None
+        self._identity: Identity | None = None
+        self._head: SensorHead | None = None
+        self._limits: dict[str, Limits] = {}
+        self._smallest_J = 0.0
+        self._range_J = math.nan
+        self._range_holds_from_J = math.inf
+        self._decimals: int | None = None
+        self._armed = False
+        self._silent_until_s = 0.0
+        self.seal()
+
+    def connect(self) -> None:
+        """Identify meter and head, set the meter up for pulse energies with a fixed range.
+
+        Raises:
+            WrongIdentity: another instrument answers. NotReady: the head cannot do it.
+        """
+        with self.lock:
+            self._identity, self._armed = None, False
+            self.discard_input()
+            vendor, model, serial, firmware = self._agreed("*IDN?", _identity)
+            if vendor.upper() != "THORLABS" or not model.upper().startswith("PM"):
+                raise WrongIdentity(
+                    f"{self.name}: {vendor} {model} answers, expected is a Thorlabs PM100 meter"
+                )
+            self._head = self._agreed("SYST:SENS:IDN?", _sensor_head)
+            self._refuse_other_heads(self._head)
+            wavelength = self._wanted_nm if self._wanted_nm is not None else self.wavelength_nm
+            energy = self._wanted_J if self._wanted_J is not None else self.range_J
+            self.write("*RST")
+            self.clock.sleep(_RESET_S)
+            self.write("*CLS")
+            self._identity = Identity("Thorlabs", model, serial, firmware)
+            self._limits["wavelength_nm"] = Limits(
+                self._number("SENS:CORR:WAV? MIN"), self._number("SENS:CORR:WAV? MAX"), "nm"
+            )
+            self._set("SENS:CORR 0", "SENS:CORR?", 0.0, 1e-6)
+            self._set("CONF:ENER")
+            if "ENER" not in self._agreed("CONF?", _text).upper():
+                raise DeviceFault(f"{self.name}: the meter cannot be set up for energies")
+            self._read_range()
+            self.set_wavelength_nm(wavelength)
+            self._use_range(min(energy, self._limits["range_J"].high))
+            self._set(f"SENS:PEAK {self._threshold:g}", "SENS:PEAK?", self._threshold, 0.05)
+            self._find_ready_query()
+            self._find_batch()
+
+    def _refuse_other_heads(self, head: SensorHead) -> None:
+        if head.kind == 0:
+            raise NotReady(f"{self.name}: no sensor head; plug in a pyroelectric one")
+        if head.kind != _PYROELECTRIC or not head.flags & _ENERGY_FLAG:
+            kind = _KINDS.get(head.kind, f"type {head.kind}")
+            raise NotReady(
+                f"{self.name}: the head {head.name} is a {kind} and does not measure energies of "
+                "single pulses; plug in a pyroelectric one"
+            )
+
+    @property
+    def identity(self) -> Identity:
+        """See Role.identity; NotReady before `connect`."""
+        if self._identity is None:
+            raise NotReady(f"{self.name}: not connected; call connect() first")
+        return self._identity
+
+    @property
+    def sensor(self) -> SensorHead:
+        """The head that was found when connecting; NotReady before."""
+        if self._head is None:
+            raise NotReady(f"{self.name}: not connected; call connect() first")
+        return self._head
+
+    @property
+    def limits(self) -> Mapping[str, Limits]:
+        """Wavelengths (nm) and energies (J) that the head can do; NotReady before `connect`."""
+        _ = self.identity
+        return dict(self._limits)
+
+    def status(self) -> Status:
+        """Ask whether the head is still there, and for errors that the meter has kept."""
+        with self.lock:
+            head = self._agreed("SYST:SENS:IDN?", _sensor_head)
+            if head != self.sensor:
+                return Status(False, f"the head is {head.name} now, it was {self.sensor.name}")
+            errors = self._errors()
+            return Status(not errors, "; ".join(errors) or f"{head.name} ready")
+
+    def make_safe(self) -> None:
+        """Disarm; a meter harms nobody. Sends nothing while the meter may be deaf."""
+        if self._armed and self.clock.now() >= self._silent_until_s:
+            with self.lock:
+                self._armed = False
+                self.write("ABOR")
+
+    def snapshot(self) -> dict[str, Setting]:
+        """Return the settings as the meter has them now."""
+        with self.lock:
+            return {
+                "wavelength_nm": Setting(self.wavelength_nm, "nm"),
+                "range_J": Setting(self.range_J, "J"),
+                "trigger_threshold_percent": Setting(self.trigger_threshold_percent, "%"),
+                "correction_dB": Setting(self.correction_dB, "dB"),
+                "auto_range": Setting(bool(self._number("SENS:ENER:RANG:AUTO?"))),
+                "sensor": Setting(self.sensor.name),
+                "sensor_serial": Setting(self.sensor.serial),
+                "sensor_calibration": Setting(self.sensor.calibration),
+            }
+
+    def set_wavelength_nm(self, wavelength_nm: float) -> float:
+        """Set the wavelength correction (nm, whole), return what the meter took.
+
+        A head whose wavelength cannot be set keeps its own, which is returned.
+        Raises LimitError outside `limits`.
+        """
+        with self.lock:
+            if not self.sensor.flags & _WAVELENGTH_FLAG:
+                return float(self.wavelength_nm)
+            whole = round(self.limits["wavelength_nm"].check("wavelength_nm", wavelength_nm))
+            taken = self._set(f"SENS:CORR:WAV {whole:d}", "SENS:CORR:WAV?", whole, 0.5)
+            self._read_range()  # the ranges in J move with the responsivity
+            self._wanted_nm = taken
+            return taken
+
+    def set_range_J(self, energy_J: float) -> float:
+        """Choose the smallest range that holds `energy_J`, return its upper end (J).
+
+        Leave room for the noise of the pulses. Raises LimitError outside `limits`.
+        """
+        with self.lock:
+            self.limits["range_J"].check("range_J", energy_J)
+            if not self._range_holds_from_J <= energy_J <= self._range_J:
+                self._use_range(energy_J)
+            return self._range_J
+
+    def _use_range(self, energy_J: float) -> None:
+        asked = max(energy_J, self._smallest_J)
+        self._range_holds_from_J = math.inf
+        self._set("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
+        self._set(f"SENS:ENER:RANG {asked:.6E}", "SENS:ENER:RANG?", asked, 1e-5 * asked, math.inf)
+        self._set("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
+        self.clock.sleep(_SETTLE_S)
+        self._range_J = self._number("SENS:ENER:RANG?")
+        self._range_holds_from_J = energy_J
+        self._wanted_J = self._range_J
+
+    def _read_range(self) -> None:
+        self._smallest_J = self._number("SENS:ENER:RANG? MIN")
+        self._limits["range_J"] = Limits(0.0, self._number("SENS:ENER:RANG? MAX"), "J")
+        self._range_J = self._number("SENS:ENER:RANG?")
+        self._range_holds_from_J = math.inf
+
+    # ---- pulses -------------------------------------------------------------------------------
+
+    def read_pulses(self, pulses: int) -> PulseEnergy:
+        """Measure `pulses` pulses (J); not necessarily consecutive ones of the laser.
+
+        The spread of a single pulse is not known: spread_J is nan for `pulses` = 1.
+
+        Raises:
+            NoReply: no pulse came. DeviceFault: out of range, or too weak for the trigger.
+            BadReply: the replies cannot be trusted. LimitError: `pulses` below 1.
+        """
+        with self.lock:
+            _ = self.identity
+            Limits(1, _MOST_PULSES, "").check("pulses", pulses)
+            for attempt in range(_TRIES):
+                try:
+                    singles = self._series(pulses)
+                    break
+                except BadReply:
+                    if attempt == _TRIES - 1:
+                        raise
+                    self.discard_input()
+        mean = float(singles.mean())
+        spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
+        floor = self._floor_J()
+        if mean - 3.0 * spread < floor:
+            raise DeviceFault(
+                f"{self.name}: pulses of {mean:.3g} J come close to the trigger threshold of "
+                f"{floor:.3g} J, weaker ones are lost; choose a smaller range or threshold"
+            )
+        return PulseEnergy(mean, spread, pulses, singles)
+
+    def _floor_J(self) -> float:
+        return 0.01 * self._threshold * self._range_J
+
+    def _series(self, pulses: int) -> npt.NDArray[np.float64]:
+        replies = [self._first_pulse()]
+        while len(replies) < pulses:
+            count = min(self._batch, pulses - len(replies))
+            replies += self._wait_for_pulses(";".join(["READ?"] * count), count)
+        # An answer that came twice, or a stray one, would stand here in place of the range.
+        self.write("SENS:ENER:RANG?")
+        with contextlib.suppress(ValueError):
+            if math.isclose(float(self.read()), self._range_J, rel_tol=1e-5):
+                return self._energies(replies)
+        self._range_holds_from_J = math.inf
+        raise BadReply(
+            f"{self.name}: its replies are out of step, or somebody changed the range at the meter"
+        )
+
+    def _first_pulse(self) -> str:
+        """Prove that there is light, without making the meter wait for it."""
+        if self._ready_query is None:
+            return self._wait_for_pulses("READ?", 1)[0]
+        query, bit = self._ready_query
+        self.write("ABOR")
+        self.write("INIT")
+        self._armed = True
+        try:
+            ends = self.clock.now() + self._pulse_timeout_s
+            wait = _POLL_S
+            while True:
+                self.clock.sleep(wait)
+                self.write(query)
+                if _condition(self.read()) >> bit & 1:
+                    break
+                if self.clock.now() >= ends:
+                    raise NoReply(
+                        f"{self.name}: no pulse within {self._pulse_timeout_s:g} s; is there light, "
+                        f"and more than the threshold of {self._floor_J():.3g} J?"
+                    )
+                wait = min(2.0 * wait, _SLOWEST_POLL_S)
+            return self._wait_for_pulses("FETC?", 1)[0]
+        finally:
+            if self._armed:
+                with contextlib.suppress(NoReply):
+                    self.make_safe()
+
+    def _wait_for_pulses(self, query: str, count: int) -> list[str]:
+        """Ask what may make the meter deaf; until it has answered, nothing else is sent."""
+        patience_s = BLOCK_S * count
+        self.write(query)
+        self._silent_until_s = self.clock.now() + patience_s
+        try:
+            with self.patience(patience_s):
+                replies = self.read().strip().split(";")
+        except NoReply as error:
+            raise NoReply(
+                f"{self.name}: no pulse within {patience_s:g} s; did the light fail?"
+            ) from error
+        if len(replies) != count or not all(
+            _ENERGY.fullmatch(reply) or _BEYOND.fullmatch(reply) for reply in replies
+        ):
+            raise BadReply(f"{self.name}: {';'.join(replies)[:60]!r} is not {count} energies")
+        self._silent_until_s = 0.0
+        self._armed = False
+        return replies
+
+    def _energies(self, replies: list[str]) -> npt.NDArray[np.float64]:
+        """Turn the replies into energies (J); refuse what this range and threshold cannot give."""
+        if any(_BEYOND.fullmatch(reply) for reply in replies):
+            raise DeviceFault(
+                f"{self.name}: a pulse is beyond the range of {self._range_J:.3g} J; choose a "
+                "larger range"
+            )
+        decimals = {len(reply) for reply in replies}
+        if self._decimals is not None:
+            decimals.add(self._decimals)
+        if len(decimals) != 1:
+            raise BadReply(f"{self.name}: the replies differ in their number of digits")
+        values = np.array([float(reply) for reply in replies])
+        if (values == 0.0).any():
+            raise NoReply(f"{self.name}: no pulse (the meter says 0 J); did the light fail?")
+        low, high = 0.5 * self._floor_J(), 1.2 * self._range_J
+        if not ((values >= low) & (values <= high)).all():
+            raise BadReply(
+                f"{self.name}: {values.min():.3g} to {values.max():.3g} J cannot be, with a range "
+                f"of {self._range_J:.3g} J and a threshold of {self._floor_J():.3g} J"
+            )
+        if len(replies) > 1:
+            self._decimals = decimals.pop()
+        return values
+
+    # ---- finding out what the meter can do ----------------------------------------------------
+
+    def _find_ready_query(self) -> None:
+        self._ready_query = None
+        for _ in range(_TRIES):
+            try:
+                _condition(self.ask("FETC:STAT?"))
+            except (BadReply, NoReply):
+                # A query that the meter does not know has no reply, but leaves an error.
+                if self._errors():
+                    break
+            else:
+                self._ready_query = ("FETC:STAT?", 0)
+                return
+        if self._given_bit is not None:
+            self._ready_query = ("STAT:OPER:COND?", self._given_bit)
+
+    def _find_batch(self) -> None:
+        self._batch = 1
+        if self._per_message == 1:
+            return
+        try:
+            reply = self.ask(":SENS:ENER:RANG?;:SENS:ENER:RANG?").strip()
+            if [float(part) for part in reply.split(";")] == [self._range_J] * 2:
+                self._batch = self._per_message
+                return
+        except (BadReply, NoReply, ValueError):
+            pass
+        self._errors()
+        log.warning("%s takes one query a message only", self.name)
+
+    # ---- asking ---------------------------------------------------------------------------------
+
+    def write(self, command: str, **kwargs: Any) -> None:
+        """Write a command, but never to a meter that may be deaf."""
+        wait = self._silent_until_s - self.clock.now()
+        if self._silent_until_s and wait > 0.0:
+            log.info("%s: waiting %.1f s until the meter listens again", self.name, wait)
+            self.clock.sleep(wait)
+        if self._silent_until_s:
+            self._silent_until_s = 0.0
+            self.discard_input()
+        super().write(command, **kwargs)
+
+    def ask(self, command: str, query_delay: float | None = None) -> str:
+        """Ask with nothing old in the buffer."""
+        with self.lock:
+            self.discard_input()
+            self.write(command)
+            return self.read()
+
+    def values(self, command: str, *_args: Any, **_kwargs: Any) -> list[float]:
+        """Ask for one number; believed when two consecutive replies agree."""
+        return [self._agreed(command, _number)]
+
+    def _number(self, query: str) -> float:
+        return self._agreed(query, _number)
+
+    def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
+        """Ask until two consecutive replies agree; raises the last error, or BadReply."""
+        before: T | None = None
+        failures = 0
+        with self.lock:
+            for _ in range(2 * _TRIES):
+                try:
+                    value = parse(self.ask(query))
+                except (BadReply, NoReply):
+                    before = None
+                    failures += 1
+                    if failures == _TRIES:
+                        raise
+                    continue
+                if value == before:
+                    return value
+                before = value
+        raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
+
+    def _set(
+        self,
+        command: str,
+        query: str = "",
+        wanted: float = 0.0,
+        tolerance: float = 0.0,
+        tolerance_above: float | None = None,
+    ) -> float:
+        """Set, look for errors, read back; return what the meter took."""
+        above = tolerance if tolerance_above is None else tolerance_above
+        problem: InstrumentError | None = None
+        for _ in range(_TRIES):
+            self.write(command)
+            try:
+                errors = self._errors()
+                taken = self._number(query) if query else wanted
+            except BadReply as error:
+                problem = error
+                continue
+            if not errors and wanted - tolerance <= taken <= wanted + above:
+                return taken
+            problem = DeviceFault(
+                f"{self.name}: {command} was sent, the meter has {taken:g}"
+                + (f" and says {'; '.join(errors)}" if errors else "")
+            )
+        assert problem is not None
+        raise problem
+
+    def _errors(self) -> list[str]:
+        """Empty the meter's queue of errors."""
+        found: list[str] = []
+        garbled = 0
+        while len(found) < _MOST_ERRORS:
+            try:
+                match = _FAULT.fullmatch(self.ask("SYST:ERR?").strip())
+                if match is None:
+                    raise BadReply(f"{self.name}: the answer to SYST:ERR? is not an error")
+            except (BadReply, NoReply):
+                garbled += 1
+                if garbled == _TRIES:
+                    raise
+                continue
+            if int(match[1]) == 0:
+                break
+            found.append(f"{match[1]}, {match[2]}")
+        return found
+
+
+def _identity(reply: str) -> tuple[str, str, str, str]:
+    parts = [part.strip() for part in _text(reply).split(",")]
+    if len(parts) < 2:
+        raise WrongIdentity(f"PM100: {reply[:60]!r} answers, expected is a Thorlabs PM100 meter")
+    vendor, model, serial, firmware = (*parts, "", "")[:4]
+    return vendor, model, serial, firmware
+
+
+def _sensor_head(reply: str) -> SensorHead:
+    parts = next(csv.reader([_text(reply)], skipinitialspace=True))
+    if len(parts) >= 1 and parts[0].strip().lower() == "no sensor":
+        return SensorHead("none", "", "", 0, 0)
+    try:
+        name, serial, calibration = (part.strip() for part in parts[:3])
+        kind, _, flags = (int(part) for part in parts[3:])
+    except ValueError:
+        raise BadReply(f"PM100: {reply[:80]!r} does not describe a sensor head") from None
+    return SensorHead(name, serial, calibration, kind, flags)
+
+
+def _text(reply: str) -> str:
+    text = reply.strip()
+    if not text or not text.isprintable():
+        raise BadReply(f"PM100: {reply[:60]!r} is not a line of text")
+    return text
+
+
+def _number(reply: str) -> float:
+    if _NUMBER.fullmatch(reply.strip()) is None:
+        raise BadReply(f"PM100: {reply[:60]!r} is not a number")
+    return float(reply)
+
+
+def _condition(reply: str) -> int:
+    if re.fullmatch(r"\+?\d{1,5}", reply.strip()) is None:
+        raise BadReply(f"PM100: {reply[:60]!r} is not a condition")
+    return int(reply)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from procedures.analysis.lineshape import Line
+from procedures.analysis.lineshape import Line, half_width
 from procedures.analysis.results import Analysis, FloatArray, Result
 from procedures.analysis.stripe_fit import FitData
+from procedures.analysis.stripe_model import Channels
 from procedures.analysis.sweep_bands import (
     FAR_BELOW,
     FirstLook,
@@ -62,6 +63,9 @@ _UNITS = {
 _LEAST_RECORDS = 8
 _NARROWED = 0.85  # of the low-fluence width: less says that a line has grown
 _WORST_THRESHOLD = 0.25  # relative sigma beyond which no threshold is stated
+_WIDTH_TERM = 0.0015  # relative: pixels, and the curve through records, place a width no better
+_PAST_END = 1.03  # of the brightest record: a line wanted up to there counts as measured
+_DEVELOPED = 0.05  # relative narrowing still to come, up to which the last line is stated
 _HYSTERESIS = (0.02, 4.0)  # smallest difference and its significance that is reported
 
 
@@ -105,7 +109,7 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     value = threshold.value
     results["threshold_uJ_cm2"] = Result(value, value * sigma, "uJ/cm^2")
     _slopes(results, warnings, pool, threshold, fitted)
-    _stimulated(results, warnings, curves, data, pool, threshold)
+    _stimulated(results, warnings, curves, data, pool, threshold, fitted)
     _two_lengths(results, warnings, curves, data, records, look, threshold)
     _draw(curves, pool, threshold, fitted)
     return analysis
@@ -232,6 +236,7 @@ def _stimulated(
     data: PowerSweepData,
     pool: Records,
     threshold: Threshold,
+    fitted: FitData,
 ) -> None:
     fluence, lines = guided_lines(pool, threshold, 1.1 * threshold.value)
     curves["line_fluence_uJ_cm2"] = fluence
@@ -242,29 +247,32 @@ def _stimulated(
         return
     highest = float(pool.fluence.max())
     named = data.reference_fluence_uJ_cm2
-    at = named if named is not None else QUOTE_AT * threshold.value
-    stated = named is not None
-    if named is not None and not REACH * threshold.value <= named <= 1.03 * highest:
-        stated = False
-        at = QUOTE_AT * threshold.value
+    stated = named is not None and named >= REACH * threshold.value
+    wanted = named if named is not None and stated else QUOTE_AT * threshold.value
+    if named is not None and not stated:
         warnings.append(
-            f"the reference fluence {named:.3g} uJ/cm^2 lies below 1.3 threshold or beyond the "
-            "sweep: the stimulated line is quoted elsewhere"
+            f"the reference fluence {named:.3g} uJ/cm^2 lies below 1.3 threshold: the stimulated "
+            f"line is quoted at {QUOTE_AT} threshold"
         )
-    if at > highest and not stated:
-        at = highest
+    at, beyond = wanted, (0.0, 0.0)
+    if wanted > _PAST_END * highest:
+        at, beyond = highest, _narrowing(threshold, fitted, highest, wanted)
+        developed = abs(beyond[1]) < _DEVELOPED
         warnings.append(
-            f"the sweep ends at {highest / threshold.value:.2f} threshold: the stimulated line is "
-            "quoted there, it may still narrow"
+            f"the sweep ends at {highest / threshold.value:.2f} threshold, the stimulated line is "
+            f"wanted at {wanted:.3g} uJ/cm^2: "
+            + ("what it may still narrow is in the error" if developed else "not developed yet")
         )
+        if not developed:
+            return
     line = line_at(fluence, lines, at)
     if line is None:
         warnings.append(f"stimulated line: no records that show it around {at:.3g} uJ/cm^2")
         return
     # The scale of the fluences moves the place on the curve; so does not knowing the place.
     lever = data.fluence_rel_unc
-    peak = [line.peak_sigma_nm, lever * line.peak_slope_nm, data.wavelength_unc_nm]
-    width = [line.fwhm_sigma_nm, lever * line.fwhm_slope_nm]
+    peak = [line.peak_sigma_nm, lever * line.peak_slope_nm, data.wavelength_unc_nm, beyond[0]]
+    width = [line.fwhm_sigma_nm, lever * line.fwhm_slope_nm, beyond[1] * line.fwhm_nm, _WIDTH_TERM * line.fwhm_nm]
     if not stated:
         low, high = (multiple * threshold.value for multiple in QUOTE_RANGE)
         around = [line_at(fluence, lines, place) for place in (low, min(high, highest))]
@@ -275,6 +283,18 @@ def _stimulated(
     results["ase_peak_nm"] = Result(line.peak_nm, float(np.linalg.norm(peak)), "nm")
     results["ase_fwhm_nm"] = Result(line.fwhm_nm, float(np.linalg.norm(width)), "nm")
     curves["line_quoted_at_uJ_cm2"] = np.array([at])
+
+
+def _narrowing(
+    threshold: Threshold, fitted: FitData, highest: float, wanted: float
+) -> tuple[float, float]:
+    """Return shift in nm and relative change in width of the fit's line between two fluences."""
+    x = fitted.channels.centre_nm
+    fine = np.linspace(x[0], x[-1], 2000)
+    pixels = Channels(fine, np.gradient(fine))
+    guided, _ = threshold.best.spectra(np.array([highest, wanted]), pixels)
+    (peak, width), (later_peak, later_width) = (half_width(fine, one) for one in guided)
+    return later_peak - peak, later_width / width - 1.0
 
 
 def _two_lengths(

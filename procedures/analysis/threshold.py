@@ -8,19 +8,21 @@ the eye and is not the threshold: it is a kink, tens of percent away where gain 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from procedures.analysis.results import FloatArray
 from procedures.analysis.stripe_fit import LAWS, FitData, StripeFit, fit_stripe
-from procedures.analysis.stripe_model import INDEX, NAMES, emitted
+from procedures.analysis.stripe_model import INDEX, NAMES, emitted, growth
 
 MODEL_FLOOR = 0.004
 """Relative error granted to the model in each channel: no film is a Gaussian to the last digit."""
 MODEL_TERM = 0.005
 """Relative standard error of the threshold for what no gain law tried here describes."""
 _COARSE_FLOORS = (0.3, 0.06, 0.015)
+_WINDOW = (0.7, 0.3)  # of ln fluence, below and above: records of the two-length ratio
 _REFINED_STARTS = 3
 _HOPELESS = 3.0
 _POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
@@ -238,34 +240,64 @@ def two_length_threshold(
     sigma_short = np.interp(x, x_short, short_rel_sigma[short_order])
     ratio = np.log(long_intensity[long_order][inside]) - y_short
     sigma = np.hypot(long_rel_sigma[long_order][inside], sigma_short)
-    target = float(np.log(length_ratio))
-    above = np.convolve(ratio > target, np.ones(3), "same") >= 2
-    if not above.any() or above[0]:
+    guess = _surely_above(x, ratio, float(np.log(length_ratio)))
+    if guess is None:
         return None
-    centre = x[int(np.argmax(above))]
-    near = np.abs(x - centre) < 0.35
-    if near.sum() < 4:
-        near = np.isin(np.arange(len(x)), np.argsort(np.abs(x - centre))[:4])
-    degree = 2 if near.sum() >= 6 else 1
-    design = np.vander(x[near] - centre, degree + 1)
-    weighted = design / sigma[near, None]
-    covariance = np.linalg.pinv(weighted.T @ weighted)
-    poly = covariance @ weighted.T @ (ratio[near] / sigma[near])
-    scatter = np.sum(((ratio[near] - design @ poly) / sigma[near]) ** 2)
-    covariance *= max(1.0, scatter / max(near.sum() - degree - 1, 1))
-    roots = np.roots(np.append(poly[:-1], poly[-1] - target))
-    roots = np.real(roots[np.abs(np.imag(roots)) < 1e-9])
-    slopes = np.polyval(np.polyder(poly), roots)
-    roots = roots[(slopes > 0.0) & (np.abs(roots) < 0.5)]
-    if not len(roots):
+    for _ in range(2):
+        near = (x > guess - _WINDOW[0]) & (x < guess + _WINDOW[1])
+        if near.sum() < 4 or not (x[near].min() < guess < x[near].max()):
+            return None
+        found = _fit_ratio(x[near], ratio[near], sigma[near], length_ratio, guess)
+        guess = found[0]
+    root, error, steepness = found
+    if not x[near].min() < root < x[near].max():
         return None
-    root = float(roots[np.argmin(np.abs(roots))])
-    at = np.vander([root], degree + 1)[0]
-    slope = float(np.polyval(np.polyder(poly), root))
-    spread = np.sqrt(at @ covariance @ at + (length_ratio_sigma / length_ratio) ** 2)
-    return TwoLength(
-        float(np.exp(centre + root)), float(spread / slope), np.exp(x), np.exp(ratio), sigma
-    )
+    # A wrong length shifts the level that is crossed.
+    spread = float(np.hypot(error, length_ratio_sigma / length_ratio / steepness))
+    return TwoLength(float(np.exp(root)), spread, np.exp(x), np.exp(ratio), sigma)
+
+
+def _surely_above(x: FloatArray, ratio: FloatArray, target: float) -> float | None:
+    """Return ln of the fluence from which the ratio stays above its value at threshold."""
+    above = ratio > target
+    high = np.flatnonzero(ratio > target + np.log(1.3))
+    if not len(high) or above.all():
+        return None
+    below = np.flatnonzero(~above[: high[0]])
+    if not len(below):
+        return None
+    return float(0.5 * (x[below[-1]] + x[below[-1] + 1]))
+
+
+def _fit_ratio(
+    x: FloatArray, ratio: FloatArray, sigma: FloatArray, length_ratio: float, guess: float
+) -> tuple[float, float, float]:
+    """Return (ln threshold, its sigma, d ln ratio / d ln F there) from ln ratios around it.
+
+    Unsaturated light of a stripe whose gain rises smoothly through zero, direct light included:
+    ratio = r (phi(y) + kappa) / (phi(y / r) + kappa), phi(y) = (exp(y) - 1) / y,
+    y = G t (1 + h t), t = ln F - ln F_th. The gain law is left open but for its bend h.
+    """
+
+    def model(theta: FloatArray) -> FloatArray:
+        t = x - theta[0]
+        y = np.clip(np.exp(theta[1]) * t * (1.0 + theta[3] * t), -50.0, 50.0)
+        kappa = np.exp(theta[2])
+        upper, lower = growth(y) + kappa, growth(y / length_ratio) + kappa
+        return np.asarray(np.log(length_ratio * upper / lower))
+
+    def residual(theta: FloatArray) -> FloatArray:
+        prior = [(theta[1] - 3.2) / 0.8, (theta[2] - 0.3) / 1.5, theta[3] / 0.5]
+        return np.concatenate([(ratio - model(theta)) / sigma, prior])
+
+    fits = [
+        least_squares(residual, [start, 3.2, 0.3, 0.0]) for start in (guess - 0.06, guess + 0.06)
+    ]
+    fit = min(fits, key=lambda one: one.cost)
+    covariance = np.linalg.pinv(fit.jac.T @ fit.jac)
+    covariance *= max(1.0, 2.0 * fit.cost / max(len(x) - 1, 1))
+    steepness = np.exp(fit.x[1]) * 0.5 * (1.0 - 1.0 / length_ratio) / (1.0 + np.exp(fit.x[2]))
+    return float(fit.x[0]), float(np.sqrt(covariance[0, 0])), float(steepness)
 
 
 def log_log_intersection(
@@ -289,10 +321,3 @@ def log_log_intersection(
     ends = np.array([x.min(), corner, x[above].max()])
     lines = np.append(np.polyval(low, ends[:2]), np.polyval(high, ends[2]))
     return float(np.exp(corner)), np.exp(ends), np.exp(lines)
-
-
-def rescaled(fit: StripeFit, factor: float) -> StripeFit:
-    """Return the fit with its threshold moved by a factor, for drawing the weighed result."""
-    theta = fit.theta.copy()
-    theta[0] += np.log(factor)
-    return replace(fit, theta=theta)

@@ -325,7 +325,9 @@ class SimulatedSpectraPro(WireDevice):
             elif grating.grooves_per_mm == 0.0:
                 text += f"{mark}{slot}  Mirror            \r\n"
             else:
-                text += f"{mark}{slot} {grating.grooves_per_mm:4g} g/mm BLZ={grating.blaze:>7s} \r\n"
+                text += (
+                    f"{mark}{slot} {grating.grooves_per_mm:4g} g/mm BLZ={grating.blaze:>7s} \r\n"
+                )
         return text
 
     def _reset(self) -> str:

@@ -129,7 +129,9 @@ class SimulatedPM100(WireDevice):
         self.identity = f"THORLABS,{model},{serial},{firmware}"
         self.sensor = SENSORS[sensor]
         self.ranges_J = tuple(sorted(ranges_J))
-        self.fetch_state = model.startswith(("PM103", "PM50")) if fetch_state is None else fetch_state
+        self.fetch_state = (
+            model.startswith(("PM103", "PM50")) if fetch_state is None else fetch_state
+        )
         self.noise_of_range = noise_of_range
         self.decimals = decimals
         self.quoted = quoted
