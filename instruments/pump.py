@@ -18,6 +18,10 @@ from instruments.errors import DeviceFault, InstrumentError, LimitError
 from instruments.roles import Attenuator, EnergyMeter, Limits, Shutter
 
 
+_HEADROOM = 1.3
+"""The meter's range holds pulses this much above the expected one: noise, drift, calibration."""
+
+
 @dataclass(frozen=True)
 class Fluence:
     """A fluence as the bench knows it.
@@ -96,6 +100,9 @@ class PumpBeam:
         full = self.source.full_pulse_energy_J * 1e6 / self.area_cm2
         self._current = None
         self.attenuator.set_transmission(fluence_uJ_cm2 / full)
+        if self.energy_meter is not None:
+            expected_J = fluence_uJ_cm2 * 1e-6 * self.area_cm2 * self.source.pick_off_ratio
+            self.energy_meter.set_range_J(_HEADROOM * expected_J)
         return self.measure_fluence()
 
     def measure_fluence(self, pulses: int | None = None) -> Fluence:

@@ -129,7 +129,11 @@ def demo(
         say,
         quiet=as_json,
     )
-    evaluation = _evaluate_and_draw(outcome.path, out / (outcome.path.stem + ".png"))
+    if outcome.exit_code:
+        raise outcome.error or RuntimeError(f"the run ended {outcome.status}")
+    evaluation = _evaluate_and_draw(outcome.path, outcome.path.with_suffix(".png"))
+    for suffix in (".svg", ".pdf"):
+        _draw(evaluation, outcome.path.with_suffix(suffix))
     _show(evaluation, as_json, {"records": outcome.records})
     raise typer.Exit(outcome.exit_code)
 
@@ -274,11 +278,15 @@ def _evaluate_and_draw(path: Path, figure: Path | None) -> Any:
 
     evaluation = evaluate(path)
     if figure is not None:
-        from procedures.registry import measurement
-
-        measurement(evaluation.measurement).load("figure")(evaluation, figure)
-        say(f"figure: {figure}")
+        _draw(evaluation, figure)
     return evaluation
+
+
+def _draw(evaluation: Any, figure: Path) -> None:
+    from procedures.registry import measurement
+
+    measurement(evaluation.measurement).load("figure")(evaluation, figure)
+    say(f"figure: {figure}")
 
 
 def _show(evaluation: Any, as_json: bool, more: dict[str, Any] | None = None) -> None:

@@ -191,10 +191,7 @@ class PowerSweep(Measurement):
             self._exposure_s = exposure_s
             self._background = (exposure_s, frames, np.asarray(last_record["background"]))
             # Stand where the interrupted part stood: the next move then takes as long.
-            attenuator = self.bench.need("attenuator")
-            attenuator.set_transmission(  # type: ignore[attr-defined]
-                float(last_record["attenuator_transmission"])
-            )
+            self.bench.pump.set_fluence(float(last_record["fluence_setpoint"]))
 
     def _look_for_emission(self) -> float:
         """Step the window over the survey range at a gentle fluence; return the brightest nm."""

@@ -1,4 +1,4 @@
-"""SpectraPro: the driver by bytes, against its simulator, over real PyVISA, and when lines break."""
+"""SpectraPro: the driver by bytes, against its simulator, over PyVISA, and on broken lines."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from instruments.clock import VirtualClock, WallClock
 from instruments.drivers import pylablib_camera as driver
 from instruments.drivers.pylablib_camera import AndorSdk2Camera, PicamCamera, PylablibCamera
@@ -236,10 +237,13 @@ def test_the_same_exposure_number_has_the_same_noise(family: str) -> None:
 
 @both
 def test_series_and_single_frames_draw_the_same_noise(family: str) -> None:
-    series = make(family)[0].acquire(4).frames
+    """However many frames are fetched at once: short exposures come in batches."""
     camera, _, _ = make(family)
-    single = np.concatenate([camera.acquire(1).frames for _ in range(4)])
-    # the sensor's temperature is the only thing that may differ, and it does not
+    camera.set_exposure_s(0.01)
+    series = camera.acquire(30).frames
+    camera, _, _ = make(family)
+    camera.set_exposure_s(0.01)
+    single = np.concatenate([camera.acquire(1).frames for _ in range(30)])
     np.testing.assert_array_equal(series, single)
 
 
@@ -406,8 +410,9 @@ def test_a_cooler_that_does_not_switch_on_is_reported() -> None:
 
 
 def test_the_set_point_is_sent_although_pylablib_ignores_it_when_opening() -> None:
-    _, sdk, _ = make("andor", temperature_C=-55.0, fake={"start_temperature_C": 20.0})
+    camera, sdk, _ = make("andor", temperature_C=-55.0, fake={"start_temperature_C": 20.0})
     assert sdk._setpoint_C == -55 and sdk._cooler
+    camera.close()
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -478,7 +483,7 @@ def test_only_one_acquisition_at_a_time(family: str) -> None:
 @both
 def test_safe_means_that_the_internal_shutter_is_closed(family: str) -> None:
     world = World()
-    camera, sdk, clock = make(family, world)
+    camera, sdk, _ = make(family, world)
     assert camera.snapshot()["shutter"].value == "closed"
     closed = {"andor": 2, "picam": 2}[family]
     assert sdk._shutter == closed and world.asked == []
@@ -638,6 +643,50 @@ def test_pylablib_giving_up_half_way_does_not_leave_a_picam_camera_open() -> Non
     assert not sdk._open and not sdk._initialized
 
 
+def test_a_picam_camera_that_fails_while_opening_is_not_left_open() -> None:
+    camera, sdk, _ = make("picam", connect=False)
+
+    def broken(_handle: int) -> None:
+        raise KeyError("not an error of the library")
+
+    sdk.Picam_GetParameters = broken
+    with pytest.raises(NoReply):
+        camera.connect()
+    assert not sdk._open and not sdk._initialized
+    del sdk.Picam_GetParameters
+    camera.connect()
+    assert camera.acquire(1).frames.max() > 1000
+    camera.close()
+
+
+def test_aborting_what_has_just_ended_is_no_error() -> None:
+    camera, _, clock = make("picam", fake={"idle_stop_refused": True})
+    problems: list[BaseException] = []
+
+    def late() -> None:
+        clock.sleep(5.0)
+        try:
+            camera.abort()
+        except InstrumentError as error:
+            problems.append(error)
+
+    ticket = clock.every(0.15, late)
+    with pytest.raises(InstrumentError, match="aborted"):
+        camera.acquire(5)
+    ticket.cancel()
+    assert problems == []
+
+
+@pytest.mark.parametrize(("fan", "mode"), [("full", 0), ("low", 1), ("off", 2)])
+def test_the_fan_runs_as_asked(fan: str, mode: int) -> None:
+    camera, sdk, _ = make("andor", fan=fan)
+    assert sdk._fan == mode
+    camera.close()
+    camera, sdk, _ = make("andor")
+    assert sdk._fan == 0  # pylablib's own default would let a cooled head overheat
+    camera.close()
+
+
 @both
 @pytest.mark.skipif(sys.platform == "win32", reason="the vendor library may be installed")
 def test_without_the_vendor_library_the_error_says_what_to_install(family: str) -> None:
@@ -777,7 +826,7 @@ def test_picam_readings(
     assert camera.rows == rows
 
 
-# ---- several cameras, and the real library ---------------------------------------------------------
+# ---- several cameras, and the real library ------------------------------------------------
 
 
 def test_cameras_in_one_process_do_not_disturb_each_other() -> None:

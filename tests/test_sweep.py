@@ -270,7 +270,7 @@ def test_an_aborted_run_is_resumed_to_the_same_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_an_exposure(tmp_path: Path, number: int) -> None:
     file = tmp_path / "bench.toml"
-    file.write_text("[simulation]\nclock = 'wall'\nspeed = 3.0\n")
+    file.write_text("[simulation]\nclock = 'wall'\nspeed = 4.0\n")
     child = subprocess.Popen(
         [
             *(sys.executable, "-m", "procedures.cli", "run", "power-sweep", "--json"),
@@ -286,9 +286,9 @@ def test_a_signal_in_the_middle_of_an_exposure(tmp_path: Path, number: int) -> N
     )
     assert child.stderr is not None
     for line in child.stderr:
-        if "0 %" in line:
+        if "points, about" in line:
             break
-    time.sleep(1.0)
+    time.sleep(4.0)
     child.send_signal(number)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err

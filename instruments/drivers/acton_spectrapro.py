@@ -90,6 +90,7 @@ class SpectraPro(WireInstrument, Monochromator):
         self._cases = ("lower", "upper") if case == "auto" else (case,)
         self._upper = False
         self._echo: bool | None = None
+        self._heard_echo = False
         self._shape: tuple[bool, int, bool] | None = None
         self._identity: Identity | None = None
         self._given_optics = (focal_length_mm, half_angle_deg)
@@ -280,7 +281,7 @@ class SpectraPro(WireInstrument, Monochromator):
         for case in self._cases:
             self._upper = case == "upper"
             try:
-                echo, model = self._agreed("MODEL", _one_line, with_echo=True)
+                echo, model = self._agreed("MODEL", self._echo_and_line)
             except DeviceFault as error:  # the other case, perhaps
                 problem = error
                 continue
@@ -312,21 +313,23 @@ class SpectraPro(WireInstrument, Monochromator):
                 return grating
         raise BadReply(f"{self.name}: grating {slot} is in use, but not in its list of gratings")
 
-    def _agreed(self, query: str, parse: Callable[[str], T], with_echo: bool = False) -> Any:
+    def _echo_and_line(self, body: str) -> tuple[bool, str]:
+        return self._heard_echo, _one_line(body)
+
+    def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
         """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-        before: Any = None
+        before: T | None = None
         failures = 0
         for _ in range(2 * _TRIES):
             try:
-                echo, body = self._exchange(query, self.TIMEOUT_S)
-                value: Any = (echo, parse(body)) if with_echo else parse(body)
+                value = parse(self._exchange(query, self.TIMEOUT_S))
             except InstrumentError:
                 before = None
                 failures += 1
                 if failures == _TRIES:
                     raise
                 continue
-            if before is not None and value == before:
+            if value == before:
                 return value
             before = value
         raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
@@ -339,8 +342,8 @@ class SpectraPro(WireInstrument, Monochromator):
             return error
         return None
 
-    def _exchange(self, command: str, patience_s: float) -> tuple[bool, str]:
-        """Send a line, read to the completion mark; return whether it was echoed, and the rest."""
+    def _exchange(self, command: str, patience_s: float) -> str:
+        """Send a line, read to the completion mark; return what is between echo and mark."""
         sent = command.upper() if self._upper else command.lower()
         self.discard_input()
         self.write(sent)
@@ -365,7 +368,7 @@ class SpectraPro(WireInstrument, Monochromator):
                     break
         raise BadReply(f"{self.name}: the answer to {sent!r} does not end with ok: {text[:60]!r}")
 
-    def _without_echo(self, sent: str, body: str) -> tuple[bool, str]:
+    def _without_echo(self, sent: str, body: str) -> str:
         echoed = body.startswith(sent)
         if self._echo is not None and echoed is not self._echo:
             expected = "with" if self._echo else "without"
@@ -373,7 +376,8 @@ class SpectraPro(WireInstrument, Monochromator):
                 f"{self.name}: {body[:60]!r} answers {sent!r}, expected was a reply {expected} "
                 "echo; if echo was switched meanwhile, connect again"
             )
-        return echoed, body[len(sent) :] if echoed else body
+        self._heard_echo = echoed
+        return body[len(sent) :] if echoed else body
 
 
 def _highest_nm(grating: Grating) -> float:

@@ -4,9 +4,9 @@ For the pick-off of the pump: energies of single pulses in J. USBTMC in NI-VISA 
 SCPI port of a PM103), SCPI ended by LF. Auto range is always off. Stops at photodiode and
 thermopile heads, which measure power, and at the binary framing of the meters' own Ethernet port.
 
-Without a pulse, MEAS, READ and FETC block the meter for up to 10 s, and whoever talks to it in that
-time can hang the link. So the first pulse of a series is armed with INIT and polled; only when light
-is proven do the others follow by READ?, one exchange each; and after a READ? without answer
+Without a pulse, MEAS, READ and FETC block the meter for up to 10 s, and whoever talks to it in
+that time can hang the link. So the first pulse of a series is armed with INIT and polled; only when
+light is proven do the others follow by READ?, one exchange each; and after a READ? without answer
 nothing is sent before the 10 s are over.
 """
 
@@ -348,8 +348,8 @@ class PM100(WireInstrument, EnergyMeter):
                     break
                 if self.clock.now() >= ends:
                     raise NoReply(
-                        f"{self.name}: no pulse within {self._pulse_timeout_s:g} s; is there light, "
-                        f"and more than the threshold of {self._floor_J():.3g} J?"
+                        f"{self.name}: no pulse within {self._pulse_timeout_s:g} s; is there "
+                        f"light, and more than the threshold of {self._floor_J():.3g} J?"
                     )
                 wait = min(2.0 * wait, _SLOWEST_POLL_S)
             return self._wait_for_pulses("FETC?", 1)[0]

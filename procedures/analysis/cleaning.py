@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import median_filter
+from scipy.ndimage import median_filter, uniform_filter1d
 
 from procedures.analysis.results import FloatArray
 
@@ -110,7 +110,9 @@ def counts_per_shot(
     sigma = np.sqrt(noise.variance(level, _level(offset), reads))
     hits = spikes(difference, sigma) | spikes(-difference, sigma)
     mended = bridge(difference, hits)
-    variance = noise.variance(_level(mended), _level(offset), reads)
+    # Smoothed well beyond a pixel: a pixel that is high by chance must not weigh less for it.
+    expected = uniform_filter1d(_level(mended), min(9, light.shape[1]), axis=1, mode="nearest")
+    variance = noise.variance(expected, _level(offset), reads)
     variance = np.where(hits, 4.0 * variance, variance)
     per = number[:, np.newaxis]
     return CleanSpectra(mended / per, variance / per**2, hits, noise)

@@ -272,7 +272,12 @@ def _stimulated(
     # The scale of the fluences moves the place on the curve; so does not knowing the place.
     lever = data.fluence_rel_unc
     peak = [line.peak_sigma_nm, lever * line.peak_slope_nm, data.wavelength_unc_nm, beyond[0]]
-    width = [line.fwhm_sigma_nm, lever * line.fwhm_slope_nm, beyond[1] * line.fwhm_nm, _WIDTH_TERM * line.fwhm_nm]
+    width = [
+        line.fwhm_sigma_nm,
+        lever * line.fwhm_slope_nm,
+        beyond[1] * line.fwhm_nm,
+        _WIDTH_TERM * line.fwhm_nm,
+    ]
     if not stated:
         low, high = (multiple * threshold.value for multiple in QUOTE_RANGE)
         around = [line_at(fluence, lines, place) for place in (low, min(high, highest))]

@@ -90,7 +90,9 @@ def format_result(result: Result) -> str:
     """Return a result as a person writes it: 22.1 +- 0.4 uJ/cm^2."""
     unit = "" if result.unit == "1" else f" {result.unit}"
     if isinstance(result.value, Sequence):
-        stderr = result.stderr if isinstance(result.stderr, Sequence) else [None] * len(result.value)
+        stderr = (
+            result.stderr if isinstance(result.stderr, Sequence) else [None] * len(result.value)
+        )
         pairs = zip(result.value, stderr, strict=True)
         return ", ".join(_one(value, error) for value, error in pairs) + unit
     error = None if isinstance(result.stderr, Sequence) else result.stderr

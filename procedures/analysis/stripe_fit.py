@@ -37,7 +37,9 @@ _BOUNDS = {
     "loss": (0.0, 30.0),
 }
 _LARGEST_STEP = np.array([0.1, 0.3, 0.4, 0.5, 0.7, 0.7, 2.0, 0.2, 1.0, 0.1, 0.2, 0.5, 1.0])
-_DIFFERENCE = np.array([1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3, 1e-2])
+_DIFFERENCE = np.array(
+    [1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3, 1e-2]
+)
 _SMALLEST_FLUENCE_SIGMA = 1e-4
 _NODE = float(np.sqrt(3.0))  # Gauss-Hermite: pulses about their mean
 

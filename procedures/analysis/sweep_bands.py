@@ -116,9 +116,7 @@ def spontaneous_band(records: Records, fit: StripeFit | None, upto: float) -> Li
         shape = 1.0 + guided / np.maximum(direct, 1e-9 * direct.max())
         wings = direct < 1e-6 * direct.max()
         shape = np.where(wings, 1.0, shape / np.median(shape))
-    return fit_gaussian(
-        records.wavelength_nm, chosen.per_shot, np.sqrt(chosen.variance), shape
-    )
+    return fit_gaussian(records.wavelength_nm, chosen.per_shot, np.sqrt(chosen.variance), shape)
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,9 @@ def line_at(fluence: FloatArray, lines: list[Line], at: float) -> StimulatedLine
     near = np.abs(x) < _NEARBY
     if near.sum() < 3:
         near = np.isin(np.arange(len(x)), np.argsort(np.abs(x))[:3]) & (np.abs(x) < 3 * _NEARBY)
-    if near.sum() < 2 or (np.abs(x[near]).min() > 0.03 and (x[near].min() > 0 or x[near].max() < 0)):
+    if near.sum() < 2 or (
+        np.abs(x[near]).min() > 0.03 and (x[near].min() > 0 or x[near].max() < 0)
+    ):
         return None
     x = x[near]
     some = [line for line, take in zip(lines, near, strict=True) if take]

@@ -78,7 +78,12 @@ class PowerSweepData:
         for name in _COLUMNS:
             if np.shape(getattr(self, name)) != spectra[:1]:
                 raise ValueError(f"{name} must have one value for each of {spectra[0]} records")
-        for name in ("fluence_rel_unc", "pulse_spread", "wavelength_unc_nm", "stripe_length_unc_cm"):
+        for name in (
+            "fluence_rel_unc",
+            "pulse_spread",
+            "wavelength_unc_nm",
+            "stripe_length_unc_cm",
+        ):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0.0):
                 raise ValueError(f"{name} is {value}, must be a number, zero or more")

@@ -318,6 +318,7 @@ class FakeAndorSdk2(_Library):
         self._cooler = cold
         self._cooler_mode = 1 if cold else 0
         self._setpoint_C = round(target)
+        self._fan = 0
         self._hs = self._gain = self._vs = 0
         self._exposure_s = 0.0
         self._mode = _SINGLE
@@ -488,6 +489,7 @@ class FakeAndorSdk2(_Library):
         self._up("SetFanMode")
         if mode not in (0, 1, 2):
             raise self._fail("SetFanMode", _P1)
+        self._fan = mode
 
     # ---- amplifier and shift speeds
 

@@ -444,7 +444,7 @@ class SimulatedPM100(WireDevice):
     def _divisor(self) -> float:
         if self.function != "EDEN":
             return 1.0
-        diameter_mm = self._settings["[SENSe:]CORRection:BEAMdiameter"][0]
+        diameter_mm = float(self._settings["[SENSe:]CORRection:BEAMdiameter"][0])
         return math.pi * (0.05 * diameter_mm) ** 2
 
     def _wait_for_pulse(self, for_s: float, timeout_answer: str | None) -> _Wait:
