@@ -145,6 +145,7 @@ def open_bench(
     measurement: str = "power-sweep",
     clock: Clock | None = None,
     report: Callable[[str], None] = log.info,
+    extras: bool = True,
 ) -> Iterator[Bench]:
     """Open a bench, and leave it safe and closed whatever happens inside the block.
 
@@ -154,12 +155,13 @@ def open_bench(
         measurement: decides what a simulated bench has under its beam.
         clock: instead of the one that the file asks for.
         report: told what is happening, a line at a time.
+        extras: open shutter and energy meter even if they are not needed, where there are any.
 
     Raises:
         ConfigError: a driver or option is unknown, or a role is missing.
         InstrumentError: an instrument does not answer or is another one.
     """
-    bench = _assemble(config, needs, measurement, clock, report)
+    bench = _assemble(config, needs, measurement, clock, report, extras)
     try:
         yield bench
     finally:
@@ -173,6 +175,7 @@ def _assemble(
     measurement: str,
     clock: Clock | None,
     report: Callable[[str], None],
+    extras: bool,
 ) -> Bench:
     real = [role for role, table in config.instruments.items() if not table.simulated]
     wanted_sim = config.simulation is not None or any(
@@ -192,7 +195,7 @@ def _assemble(
     if pump is None:
         pump = simulation.pump if simulation is not None else PumpTable.model_validate({})
     try:
-        for role in _roles_to_open(config, simulation, needs):
+        for role in _roles_to_open(config, simulation, needs, extras):
             bench.instruments[role] = _open(bench, role)
             report(f"{role}: {bench.instruments[role].identity}")
         bench.pump = PumpBeam(
@@ -214,7 +217,7 @@ def _assemble(
 
 
 def _roles_to_open(
-    config: BenchConfig, simulation: Any, needs: tuple[str, ...] | None
+    config: BenchConfig, simulation: Any, needs: tuple[str, ...] | None, extras: bool
 ) -> list[str]:
     have: list[str] = list(config.instruments)
     if simulation is not None and config.simulation is not None:
@@ -231,7 +234,7 @@ def _roles_to_open(
             )
     # An energy meter is used wherever there is one; a slit that the file names must be opened.
     always = {"energy_meter", "shutter", *({"stripe"} & set(config.instruments))}
-    return [role for role in have if role in needs or role in always]
+    return [role for role in have if role in needs or (extras and role in always)]
 
 
 def _open(bench: Bench, role: str) -> Any:
@@ -272,8 +275,8 @@ def _open(bench: Bench, role: str) -> Any:
 
 def _options(kind: type, table: InstrumentTable, role: str, file: str | None) -> dict[str, Any]:
     """Check the driver's own options against its constructor."""
-    private = {"self", "adapter", "clock", "sdk", "name", "index_or_serial"}
-    allowed = [name for name in inspect.signature(kind).parameters if name not in private]
+    names = list(inspect.signature(kind).parameters)
+    allowed = [name for name in names[1:] if name not in ("clock", "sdk", "name")]
     for name in table.options:
         if name not in allowed:
             raise ConfigError(

@@ -17,7 +17,6 @@ from instruments.config import LimitsTable, PumpTable
 from instruments.errors import DeviceFault, InstrumentError, LimitError
 from instruments.roles import Attenuator, EnergyMeter, Limits, Shutter
 
-
 _HEADROOM = 1.3
 """The meter's range holds pulses this much above the expected one: noise, drift, calibration."""
 

@@ -29,7 +29,9 @@ class SlitCalibration:
         """Refuse a direction that is none."""
         if self.direction not in (1.0, -1.0):
             raise ConfigError(
-                f"{self.direction:g} was given, allowed are 1 and -1", file=self.name, key="direction"
+                f"{self.direction:g} was given, allowed are 1 and -1",
+                file=self.name,
+                key="direction",
             )
 
 

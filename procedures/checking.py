@@ -40,7 +40,7 @@ def check_bench(config: BenchConfig, *, move: bool = False) -> dict[str, Any]:
     """
     roles = list(config.instruments)
     if config.simulation is not None:
-        with open_bench(config, (), report=_silent) as bench:
+        with open_bench(config, (), report=_silent, extras=False) as bench:
             roles += [role for role in bench.simulation.roles if role not in roles]
     rows = [_check(config, role, move) for role in roles]
     return {
@@ -66,7 +66,7 @@ def _check(config: BenchConfig, role: str, move: bool) -> dict[str, Any]:
         "remedy": "",
     }
     try:
-        with open_bench(config, (role,), report=_silent) as bench:
+        with open_bench(config, (role,), report=_silent, extras=False) as bench:
             instrument = bench.need(role)
             row["driver"] = row["driver"] or bench.simulation.driver(role)
             row["identity"] = str(instrument.identity)

@@ -107,7 +107,7 @@ class World:
     @property
     def energy_meter_scale(self) -> float:
         """What the meter shows over what is there."""
-        return 1.0 / self.energy_scale
+        return float(1.0 / self.energy_scale)
 
     def shot_number(self, time_s: float) -> int:
         """Return the number of the first shot at or after a bench time."""
@@ -208,7 +208,7 @@ class World:
             return 0.0
         energy = self.pump.full_pulse_energy_J * self.energy_scale * self.transmission()
         energy *= max(1.0 + self.drift(self.clock.now()), 0.0)
-        return energy * 1e6 / (self.pump.area_cm2 * self.area_scale)
+        return float(energy * 1e6 / (self.pump.area_cm2 * self.area_scale))
 
     def advance(self, now: float) -> None:
         """Count the shots that have reached the sample until `now` into its dose."""

@@ -240,10 +240,10 @@ class TestResults:
         assert stderr > 0.1 * found
 
     def test_a_band_that_is_no_gaussian_widens_the_error(self):
-        film = Film(skew=0.15)
+        film = Film(skew=0.06)
         analysis = analyze_power_sweep(sweep(film, FLUENCE, 5))
         found, stderr = value(analysis, "threshold_uJ_cm2")
-        assert abs(found - 22.0) < 2.5 * np.hypot(stderr, 0.0)
+        assert abs(found - 22.0) < 2.5 * stderr
         assert abs(found / 22.0 - 1.0) < 0.06
 
     def test_bad_records_are_left_out_by_name(self, preset):
@@ -389,8 +389,8 @@ class TestTwoLengths:
 class TestModel:
     @pytest.mark.parametrize("loss", [0.0, 3.0])
     def test_stripe_equation_by_an_independent_integrator(self, loss):
-        centre = np.linspace(480.0, 560.0, 41)
-        channels = Channels(centre, np.full(41, 2.0))
+        centre = np.linspace(480.0, 560.0, 161)
+        channels = Channels(centre, np.full(161, 0.5))
         theta = np.zeros(len(NAMES))
         settings = {
             "ln_threshold": np.log(22.0), "ln_absorption": np.log(18.6),
@@ -414,12 +414,12 @@ class TestModel:
             gain = 18.6 * (q[row] / q_th * b - 1.0)
 
             def slope(_, light, gain=gain, seed=seed):
-                power = 2.0 * light.sum() / 3e4
+                power = 0.5 * light.sum() / 3e4
                 return ((gain + loss) / (1.0 + power) - loss) * light + seed
 
-            exact = solve_ivp(slope, (0.0, 1.0), np.zeros(41), rtol=1e-8, atol=1e-8).y[:, -1]
+            exact = solve_ivp(slope, (0.0, 1.0), np.zeros(161), rtol=1e-7, atol=1e-6).y[:, -1]
             inner = slice(1, -1)
-            assert np.allclose(guided[0, row, inner], exact[inner], rtol=0.02)
+            assert np.allclose(guided[0, row, inner], exact[inner], rtol=0.01)
             middle = int(np.argmax(exact))
             assert guided[0, row, middle] == pytest.approx(exact[middle], rel=6e-3)
             assert np.allclose(direct[0, row], 0.8 * seed, rtol=0.01)

@@ -54,6 +54,7 @@ _ENERGY_FLAG, _WAVELENGTH_FLAG = 2, 32
 _KINDS = {0: "none", 1: "photodiode", 2: "thermopile", 3: "pyroelectric", 5: "four-quadrant"}
 
 _MOST_ERRORS = 30
+_MOST_STRAYS = 50
 
 _NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d+)?(?:E[+-]?\d{1,3})?", re.I)
 _ENERGY = re.compile(r"\+?\d\.\d+E[+-]\d{2,3}", re.I)
@@ -136,9 +137,12 @@ class PM100(WireInstrument, EnergyMeter):
         self._smallest_J = 0.0
         self._range_J = math.nan
         self._range_holds_from_J = math.inf
-        self._decimals: int | None = None
+        self._length: int | None = None  # characters of an energy, as this meter writes it
+        self._suspected: int | None = None
         self._armed = False
         self._silent_until_s = 0.0
+        self._out_of_step = False
+        self._idn = ""
         self.seal()
 
     def connect(self) -> None:
@@ -148,9 +152,14 @@ class PM100(WireInstrument, EnergyMeter):
             WrongIdentity: another instrument answers. NotReady: the head cannot do it.
         """
         with self.lock:
-            self._identity, self._armed = None, False
-            self.discard_input()
-            vendor, model, serial, firmware = self._agreed("*IDN?", _identity)
+            self._identity, self._armed, self._out_of_step = None, False, False
+            try:
+                self._idn = self._agreed("*IDN?", _identity)
+            except BadReply as error:
+                raise WrongIdentity(
+                    f"{self.name}: no Thorlabs PM100 meter answers ({error})"
+                ) from error
+            vendor, model, serial, firmware = (part.strip() for part in self._idn.split(","))
             if vendor.upper() != "THORLABS" or not model.upper().startswith("PM"):
                 raise WrongIdentity(
                     f"{self.name}: {vendor} {model} answers, expected is a Thorlabs PM100 meter"
@@ -277,7 +286,11 @@ class PM100(WireInstrument, EnergyMeter):
     def _read_range(self) -> None:
         self._smallest_J = self._number("SENS:ENER:RANG? MIN")
         self._limits["range_J"] = Limits(0.0, self._number("SENS:ENER:RANG? MAX"), "J")
-        self._range_J = self._number("SENS:ENER:RANG?")
+        self._range_J, length = self._agreed(
+            "SENS:ENER:RANG?", lambda reply: (_number(reply), len(reply.strip()))
+        )
+        if self._length is None:
+            self._length = length
         self._range_holds_from_J = math.inf
 
     # ---- pulses -------------------------------------------------------------------------------
@@ -385,11 +398,7 @@ class PM100(WireInstrument, EnergyMeter):
                 f"{self.name}: a pulse is beyond the range of {self._range_J:.3g} J; choose a "
                 "larger range"
             )
-        decimals = {len(reply) for reply in replies}
-        if self._decimals is not None:
-            decimals.add(self._decimals)
-        if len(decimals) != 1:
-            raise BadReply(f"{self.name}: the replies differ in their number of digits")
+        self._check_digits({len(reply) for reply in replies})
         values = np.array([float(reply) for reply in replies])
         if (values == 0.0).any():
             raise NoReply(f"{self.name}: no pulse (the meter says 0 J); did the light fail?")
@@ -399,9 +408,17 @@ class PM100(WireInstrument, EnergyMeter):
                 f"{self.name}: {values.min():.3g} to {values.max():.3g} J cannot be, with a range "
                 f"of {self._range_J:.3g} J and a threshold of {self._floor_J():.3g} J"
             )
-        if len(replies) > 1:
-            self._decimals = decimals.pop()
         return values
+
+    def _check_digits(self, lengths: set[int]) -> None:
+        """Refuse numbers with a digit too few or too many; what is right, the meter tells twice."""
+        if lengths == {self._length}:
+            return
+        if len(lengths) == 1 and lengths == {self._suspected}:
+            self._length = self._suspected
+            return
+        self._suspected = lengths.pop() if len(lengths) == 1 else None
+        raise BadReply(f"{self.name}: the replies differ in their number of digits")
 
     # ---- finding out what the meter can do ----------------------------------------------------
 
@@ -445,7 +462,29 @@ class PM100(WireInstrument, EnergyMeter):
         if self._silent_until_s:
             self._silent_until_s = 0.0
             self.discard_input()
+        if self._out_of_step:
+            self._resynchronise()
         super().write(command, **kwargs)
+
+    def read(self, **kwargs: Any) -> str:
+        """Read a reply; one that does not come may come later, which is remembered."""
+        try:
+            return super().read(**kwargs)
+        except NoReply:
+            self._out_of_step = True
+            raise
+
+    def _resynchronise(self) -> None:
+        """Read until the answer to *IDN?: numbers that came late cannot be told by their looks."""
+        for _ in range(_TRIES):
+            self.discard_input()
+            super().write("*IDN?")
+            with contextlib.suppress(NoReply, BadReply):
+                for _ in range(_MOST_STRAYS):
+                    if super().read().strip() == self._idn:
+                        self._out_of_step = False
+                        return
+        raise NoReply(f"{self.name}: the meter does not answer; is it switched on and connected?")
 
     def ask(self, command: str, query_delay: float | None = None) -> str:
         """Ask with nothing old in the buffer."""
@@ -528,12 +567,11 @@ class PM100(WireInstrument, EnergyMeter):
         return found
 
 
-def _identity(reply: str) -> tuple[str, str, str, str]:
-    parts = [part.strip() for part in _text(reply).split(",")]
-    if len(parts) < 2:
-        raise WrongIdentity(f"PM100: {reply[:60]!r} answers, expected is a Thorlabs PM100 meter")
-    vendor, model, serial, firmware = (*parts, "", "")[:4]
-    return vendor, model, serial, firmware
+def _identity(reply: str) -> str:
+    text = _text(reply)
+    if text.count(",") != 3:
+        raise BadReply(f"PM100: {reply[:60]!r} is not vendor, model, serial and firmware")
+    return text
 
 
 def _sensor_head(reply: str) -> SensorHead:

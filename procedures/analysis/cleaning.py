@@ -26,7 +26,8 @@ EDGE_SIGMA = 3.5
 """A neighbour of a hit is taken along from this on: a hit seldom stops at a pixel's border."""
 _SHAPE_TOLERANCE = {1: 0.005, 2: 0.02, 3: 0.06}  # what a line of 10 pixels may stand above
 _EDGE_TOLERANCE = 0.1
-_LONGEST_HIT = 5  # pixels
+_LONGEST_HIT = 4  # pixels, fewer than half of the nine of the median
+_MEDIAN_SQUARE = 0.455  # median of the square of a unit normal
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,14 @@ class CameraNoise:
     read_noise_e: float
     measured: bool
 
-    def variance(self, signal: FloatArray, offset: FloatArray, reads: FloatArray) -> FloatArray:
+    def variance(self, signal: FloatArray, reads: FloatArray) -> FloatArray:
         """Return the variance in counts^2 of counts minus background, shape of `signal`.
 
-        `signal` and `offset` (background above bias) in counts, `reads` accumulations per record
-        (N, 1). The background frame was read as often and collected the same dark counts.
+        `signal` in counts, `reads` accumulations of each record, (N, 1); the background frame
+        was read as often.
         """
-        light = np.maximum(signal, 0.0) + 2.0 * np.maximum(offset, 0.0)
         read = (self.read_noise_e / self.gain_e_per_count) ** 2
-        return np.asarray(light / self.gain_e_per_count + 2.0 * reads * read)
+        return np.asarray(np.maximum(signal, 0.0) / self.gain_e_per_count + 2.0 * reads * read)
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,15 @@ def counts_per_shot(
     if np.any(~(number > 0)) or np.any(~(reads > 0)):
         raise ValueError("every record needs at least one shot and one accumulation")
     difference = light - dark
-    bias = np.percentile(dark, 1.0, axis=1, keepdims=True)
-    offset = np.maximum(dark - bias, 0.0)
     reads = reads[:, np.newaxis]
     noise = camera_noise(difference, reads, gain_e_per_count, read_noise_e)
     level = _level(difference)
-    sigma = np.sqrt(noise.variance(level, _level(offset), reads))
+    sigma = np.sqrt(noise.variance(level, reads) + _excess(difference, level, reads, noise))
     hits = spikes(difference, sigma) | spikes(-difference, sigma)
     mended = bridge(difference, hits)
     # Smoothed well beyond a pixel: a pixel that is high by chance must not weigh less for it.
     expected = uniform_filter1d(_level(mended), min(9, light.shape[1]), axis=1, mode="nearest")
-    variance = noise.variance(expected, _level(offset), reads)
+    variance = noise.variance(expected, reads) + _excess(mended, expected, reads, noise)
     variance = np.where(hits, 4.0 * variance, variance)
     per = number[:, np.newaxis]
     return CleanSpectra(mended / per, variance / per**2, hits, noise)
@@ -136,19 +134,17 @@ def camera_noise(
     if difference.shape[1] < 16:
         known = gain if gain is not None else 1.0
         return CameraNoise(known, read if read is not None else 0.0, measured=True)
-    taps = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
-    rough = np.apply_along_axis(np.convolve, 1, difference, taps, "valid")
-    square = rough**2 / float(taps @ taps)
+    square = _roughness(difference)
     signal = np.maximum(_level(difference)[:, 2:-2], 0.0)
     readouts = np.broadcast_to(reads, signal.shape)
     floor = signal <= np.quantile(signal, 0.1)  # many are zero where the light ends
-    # A median of squares is deaf to spikes; 0.455 is that of a unit normal squared.
-    quiet = float(np.median(square[floor] / readouts[floor])) / 0.455
+    # A median of squares is deaf to spikes.
+    quiet = float(np.median(square[floor] / readouts[floor])) / _MEDIAN_SQUARE
     if read is None and gain is not None:
         excess = quiet - float(np.median(signal[floor] / readouts[floor])) / gain
         return CameraNoise(gain, gain * float(np.sqrt(max(excess, 0.0) / 2.0)), measured=True)
     bright = signal > np.quantile(signal, 0.7)
-    slope = (np.median(square[bright] / signal[bright]) / 0.455) if np.any(bright) else 1.0
+    slope = (np.median(square[bright] / signal[bright]) / _MEDIAN_SQUARE) if np.any(bright) else 1.0
     if read is not None:
         reading = 2.0 * float(np.median(readouts[bright] / signal[bright])) if bright.any() else 0.0
         # slope = 1 / G + reading (read / G)^2, solved for 1 / G.
@@ -165,22 +161,49 @@ def camera_noise(
     return CameraNoise(gain, read, measured=True)
 
 
+def _roughness(difference: FloatArray) -> FloatArray:
+    """Return squared fourth differences, (N, P - 4), in units of the variance of a pixel."""
+    taps = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+    rough = np.apply_along_axis(np.convolve, 1, difference, taps, "valid")
+    return np.asarray(rough**2 / float(taps @ taps))
+
+
+def _excess(
+    difference: FloatArray, level: FloatArray, reads: FloatArray, noise: CameraNoise
+) -> FloatArray:
+    """Return the variance, (N, 1), by which dark pixels scatter beyond the model: dark current.
+
+    Taken only where it is a fifth or more of the model: less is chance.
+    """
+    if difference.shape[1] < 64:
+        return np.zeros((len(difference), 1))
+    square, inner = _roughness(difference), level[:, 2:-2]
+    dark = inner <= np.quantile(inner, 0.3, axis=1, keepdims=True)
+    found = np.nanmedian(np.where(dark, square, np.nan), axis=1, keepdims=True) / _MEDIAN_SQUARE
+    model = noise.variance(inner, reads)
+    known = np.nanmedian(np.where(dark, model, np.nan), axis=1, keepdims=True)
+    return np.where(found > 1.2 * known, found - known, 0.0)
+
+
 def spikes(spectra: FloatArray, sigma: FloatArray) -> BoolArray:
     """Return which pixels of (N, P) `spectra` are hits, upward only; `sigma` as the spectra.
 
-    What is wider than five pixels is structure and left alone. Spectra of fewer than 16 pixels
+    What is wider than four pixels is structure and left alone. Spectra of fewer than 16 pixels
     are not searched.
     """
     flags = np.zeros(spectra.shape, dtype=np.bool_)
     if spectra.shape[1] < 16:
         return flags
     level = np.maximum(_level(spectra), 0.0)
+    # A pixel beside a hit of the other sign exceeds its prediction, but not its surroundings.
+    around = median_filter(spectra, size=(1, 9), mode="nearest")
+    stands_out = spectra - around > SPIKE_SIGMA * sigma
     # Predictions from rising distance: the nearest pixels judge a single-pixel spike on a steep
     # flank best, the farther ones a spike of several pixels.
     for gap, tolerance in _SHAPE_TOLERANCE.items():
         predicted, inflation = _predicted(spectra, gap)
         excess = (spectra - predicted - tolerance * level) / (inflation * sigma)
-        flags |= (excess > SPIKE_SIGMA) & (spectra >= _highest(spectra, gap))
+        flags |= (excess > SPIKE_SIGMA) & stands_out & (spectra >= _highest(spectra, gap))
     for row in np.flatnonzero(flags.any(axis=1)):
         for pixel in np.flatnonzero(flags[row]):
             _grow(flags[row], spectra[row], sigma[row], int(pixel))

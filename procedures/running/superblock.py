@@ -43,7 +43,7 @@ def lookup3(data: bytes) -> int:
         position += 12
     rest = data[position:]
     if not rest:
-        return c
+        return int(c)
     x, y, z = struct.unpack("<III", rest.ljust(12, b"\0"))
     a, b, c = (a + x) & _MASK, (b + y) & _MASK, (c + z) & _MASK
     c = ((c ^ b) - rot(b, 14)) & _MASK
@@ -52,7 +52,7 @@ def lookup3(data: bytes) -> int:
     c = ((c ^ b) - rot(b, 16)) & _MASK
     a = ((a ^ c) - rot(c, 4)) & _MASK
     b = ((b ^ a) - rot(a, 14)) & _MASK
-    return ((c ^ b) - rot(b, 24)) & _MASK
+    return int(((c ^ b) - rot(b, 24)) & _MASK)
 
 
 def mend(path: Path) -> bool:
