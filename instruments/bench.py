@@ -177,7 +177,7 @@ def _assemble(
     report: Callable[[str], None],
     extras: bool,
 ) -> Bench:
-    real = [role for role, table in config.instruments.items() if not table.simulated]
+    real = [r for r, t in config.instruments.items() if t.served or not t.simulated]
     wanted_sim = config.simulation is not None or any(
         table.simulated for table in config.instruments.values()
     )
@@ -246,7 +246,7 @@ def _open(bench: Bench, role: str) -> Any:
     kind = entry.load()
     options = _options(kind, table, role, config.file)
     if table.simulated:
-        instrument = bench.simulation.mount(role, table.driver, kind, options)
+        instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)
     elif issubclass(kind, WireInstrument):
         link = bench.links.get(table.resource)
         if link is None:

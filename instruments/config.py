@@ -29,6 +29,7 @@ ROLES = (
     "pulse_gate",
 )
 SIMULATED = "sim"
+SERVED = "sim://"
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -98,7 +99,12 @@ class InstrumentTable(BaseModel):
     @property
     def simulated(self) -> bool:
         """Whether the simulated device stands in for the instrument."""
-        return self.resource == SIMULATED
+        return self.resource == SIMULATED or self.served
+
+    @property
+    def served(self) -> bool:
+        """Whether the simulated device asks a bench that another process serves."""
+        return self.resource.startswith(SERVED)
 
 
 class LimitsTable(_Table):

@@ -79,8 +79,8 @@ def _check(config: BenchConfig, role: str, move: bool) -> dict[str, Any]:
             row["text"] = f"{row['identity']}: {status.text}"
             if not row["ok"]:
                 row["remedy"] = "see the instrument's own display"
-    except BenchError as error:
-        row["text"] = str(error)
+    except Exception as error:  # whatever one instrument does, the others are checked
+        row["text"] = str(error) or type(error).__name__
         row["remedy"] = next(
             (remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "see the manual"
         )

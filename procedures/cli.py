@@ -273,6 +273,32 @@ def check(
     raise typer.Exit(0 if found["ok"] else 1)
 
 
+@app.command()
+def simulate(bench: BenchOption = None, as_json: JsonOption = False) -> None:
+    """Serve the simulated instruments to other programs until Ctrl-C."""
+    import importlib
+    import threading
+
+    from instruments.config import default, load
+    from procedures.running.signals import Signals, Stopped
+
+    config = load(bench) if bench is not None else default()
+    served = importlib.import_module("sim_drivers.serving").ServedBench(config, "power-sweep")
+    try:
+        with Signals():
+            if as_json:
+                put({"instruments": served.instruments, "bench_file": served.bench_file})
+            for role, entry in served.instruments.items():
+                say(f"{role:14}{entry['driver']:20}{entry['resource']}")
+            say(f"bench file, ready to use: {served.bench_file}")
+            say("serving until Ctrl-C")
+            threading.Event().wait()
+    except Stopped:
+        say("no longer served")
+    finally:
+        served.close()
+
+
 def _evaluate_and_draw(path: Path, figure: Path | None) -> Any:
     from procedures.evaluation import evaluate
 

@@ -101,7 +101,9 @@ class SimulatedBench:
         """Return the driver that the simulated bench uses for a role."""
         return _DEFAULT_DRIVERS[role]
 
-    def device(self, role: str, driver: str, options: dict[str, Any] | None = None) -> Any:
+    def device(
+        self, role: str, driver: str, options: dict[str, Any] | None = None, world: Any = None
+    ) -> Any:
         """Return the simulated device of a role, made when first asked for.
 
         Of the driver's options it takes those that both know (an address, say).
@@ -117,16 +119,25 @@ class SimulatedBench:
             kind = getattr(importlib.import_module(module), name)
             known = inspect.signature(kind).parameters
             shared = {k: v for k, v in (options or {}).items() if k in known}
-            device = kind(self.clock, self.world, seed=self.seed, **shared)
+            seen = self.world if world is None else world
+            device = kind(self.clock, seen, seed=seen.seed, **shared)
             settle = getattr(device, "settle", None)
             if settle is not None:
                 self.world.settlers.append(settle)
             self.devices[role] = device
         return self.devices[role]
 
-    def mount(self, role: str, driver: str, kind: Any, options: dict[str, Any]) -> Any:
-        """Return a driver instance on its simulated device, in process."""
-        device = self.device(role, driver, options)
+    def mount(
+        self, role: str, driver: str, kind: Any, options: dict[str, Any], resource: str = "sim"
+    ) -> Any:
+        """Return a driver instance on its simulated device, in process.
+
+        With a resource `sim://host:port` the device (a camera) looks at the world served there.
+        """
+        world: Any = None
+        if resource != "sim":
+            world = importlib.import_module("sim_drivers.serving").RemoteWorld(resource)
+        device = self.device(role, driver, options, world)
         if isinstance(device, WireDevice):
             adapter = InProcessAdapter(device, timeout_s=kind.TIMEOUT_S, **kind.VISA)
             return kind(adapter, clock=self.clock, **options)

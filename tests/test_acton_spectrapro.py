@@ -454,8 +454,7 @@ def test_replies_that_never_agree_are_refused() -> None:
 # ---- over the wire --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["tcp", "pty"])
-@pytest.mark.parametrize("echo", [True, False])
+@pytest.mark.parametrize(("place", "echo"), [("tcp", False), ("pty", True), ("pty", False)])
 def test_over_real_pyvisa(place: str, echo: bool) -> None:
     if place == "pty" and sys.platform == "win32":
         pytest.skip("pseudo-terminals exist on POSIX systems only")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from procedures.analysis.cleaning import camera_noise, counts_per_shot
-from procedures.analysis.lineshape import fit_gaussian, fit_line
+from procedures.analysis.lineshape import fit_band, fit_line
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
 from procedures.analysis.results import Analysis, Result
 from procedures.analysis.stripe_model import INDEX, NAMES, Channels, emitted
@@ -510,8 +510,9 @@ class TestLineshape:
         pulls = []
         for seed in range(40):
             noisy = clean + np.sqrt(clean + 20.0) * np.random.default_rng(seed).standard_normal(400)
-            band = fit_gaussian(x, noisy[None], np.sqrt(clean + 20.0)[None])
-            assert band is not None
+            found = fit_band(x, noisy[None], np.sqrt(clean + 20.0)[None])
+            assert found is not None
+            band = found.line
             pulls.append(
                 [
                     (band.peak_nm - 514.5) / band.peak_sigma_nm,

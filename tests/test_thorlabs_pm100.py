@@ -90,7 +90,7 @@ RANGES = [
     *twice(b"SENS:ENER:RANG? MAX", b"1.000000E-02"),
     *twice(b"SENS:ENER:RANG?", b"1.000000E-02"),
 ]
-AUTO_OFF = [(b"SENS:ENER:RANG:AUTO 0", None), NO_ERROR, *twice(b"SENS:ENER:RANG:AUTO?", b"0")]
+AUTO_OFF = twice(b"SENS:ENER:RANG:AUTO?", b"0")
 GREETING = [
     *twice(b"*IDN?", b"THORLABS,PM103,M00123,1.4.0"),
     *twice(b"SYST:SENS:IDN?", b'"ES111C","16060232","2-JUN-2021",3,2,50'),
@@ -104,17 +104,17 @@ GREETING = [
     (b"CONF:ENER", None),
     NO_ERROR,
     *twice(b"CONF?", b'"ENER"'),
-    *RANGES,
     (b"SENS:CORR:WAV 390", None),
     NO_ERROR,
     *twice(b"SENS:CORR:WAV?", b"3.900000E+02"),
     *RANGES,
+    (b"SENS:ENER:RANG:AUTO 0", None),
+    NO_ERROR,
     *AUTO_OFF,
     (b"SENS:ENER:RANG 1.000000E-06", None),
     NO_ERROR,
     *twice(b"SENS:ENER:RANG?", b"1.000000E-06"),
     *AUTO_OFF,
-    *twice(b"SENS:ENER:RANG?", b"1.000000E-06"),
     (b"SENS:PEAK 10", None),
     NO_ERROR,
     *twice(b"SENS:PEAK?", b"1.000000E+01"),
@@ -152,7 +152,9 @@ def test_every_command_by_bytes() -> None:
         assert not status.ok and "Undefined header" in status.text
 
 
-@pytest.mark.parametrize("beyond", [b"9.9E37", b"9.900000E+37", b"9.91E37", b"INF", b"+inf", b"NAN"])
+@pytest.mark.parametrize(
+    "beyond", [b"9.9E37", b"9.900000E+37", b"9.91E37", b"INF", b"+inf", b"NAN"]
+)
 def test_infinity_is_no_number(beyond: bytes) -> None:
     pairs = [
         *GREETING,
@@ -160,7 +162,6 @@ def test_infinity_is_no_number(beyond: bytes) -> None:
         (b"INIT", None),
         (b"FETC:STAT?", b"1"),
         (b"FETC?", beyond),
-        (b"SENS:ENER:RANG?", b"1.000000E-06"),
     ]
     with expected_protocol(PM100, pairs, clock=VirtualClock(), **OPTIONS) as meter:
         meter.connect()
@@ -222,9 +223,7 @@ READINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("per_message", [1, 25])
 @pytest.mark.parametrize("options", READINGS)
 def test_every_reading_of_the_sheet(options: dict[str, Any], per_message: int) -> None:
-    meter, device, world, clock = simulated(
-        driver={"pulses_per_message": per_message}, **options
-    )
+    meter, device, world, clock = simulated(driver={"pulses_per_message": per_message}, **options)
     assert device.wavelength_nm == 400.0 and not device.auto_range
     assert device.range_J == pytest.approx(2e-7)
     began = clock.now()
@@ -236,7 +235,7 @@ def test_every_reading_of_the_sheet(options: dict[str, Any], per_message: int) -
     assert energy.mean_J == pytest.approx(true, abs=4.0 * sigma / 20.0)
     assert energy.spread_J == pytest.approx(sigma, rel=0.15)
     assert energy.singles_J.shape == (400,)
-    assert len(np.unique(energy.singles_J)) > 390
+    assert len(np.unique(energy.singles_J)) > 370
     snapshot = meter.snapshot()
     assert snapshot["wavelength_nm"].value == 400.0
     assert snapshot["auto_range"].value is False
@@ -289,7 +288,7 @@ def test_no_light_is_reported_and_the_link_survives(options: dict[str, Any]) -> 
     meter, device, world, clock = simulated(**options)
     world.laser_on = False
     began = clock.now()
-    with pytest.raises(InstrumentError):
+    with pytest.raises(NoReply):
         meter.read_pulses(10)
     assert clock.now() - began < (1.5 if device.fetch_state else 11.0)
     assert meter.status() is not None
@@ -313,7 +312,7 @@ def test_light_that_fails_in_the_middle(per_message: int, answer: str | None) ->
         driver={"pulses_per_message": per_message}, timeout_answer=answer
     )
     world.dark_from_s = clock.now() + 0.0105
-    with pytest.raises((NoReply, DeviceFault)):
+    with pytest.raises(NoReply):
         meter.read_pulses(100)
     assert meter.status() is not None
     assert not device.hung
@@ -486,9 +485,7 @@ def test_connecting_again_brings_the_settings_back() -> None:
 
 
 def test_settings_that_are_not_given_are_kept() -> None:
-    meter, device, _, _ = simulated(
-        connect=False, driver={"wavelength_nm": None, "range_J": None}
-    )
+    meter, device, _, _ = simulated(connect=False, driver={"wavelength_nm": None, "range_J": None})
     device.wavelength_nm, device.range_J = 633.0, device.ranges_J[3]
     device._settings["[SENSe:]CORRection[:LOSS[:INPut[:MAGNitude]]]"][0] = 10.0
     meter.connect()
@@ -730,6 +727,11 @@ def test_over_real_pyvisa(place: str) -> None:
         served.close()
 
 
+# pymeasure's own remark about this very driver
+STOCK = pytest.mark.filterwarnings("ignore:It is not known whether:FutureWarning")
+
+
+@STOCK
 @pytest.mark.parametrize("quoted", [True, False])
 def test_independent_client_of_pymeasure(quoted: bool) -> None:
     clock = WallClock()
@@ -751,6 +753,7 @@ def test_independent_client_of_pymeasure(quoted: bool) -> None:
         served.close()
 
 
+@STOCK
 def test_independent_client_of_pymeasure_with_a_photodiode() -> None:
     clock = WallClock()
     device = SimulatedPM100(clock, QuickWorld(clock.now()), sensor="S120C")

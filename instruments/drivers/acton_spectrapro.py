@@ -318,20 +318,21 @@ class SpectraPro(WireInstrument, Monochromator):
 
     def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
         """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-        before: T | None = None
+        before: str | None = None
         failures = 0
         for _ in range(2 * _TRIES):
             try:
-                value = parse(self._exchange(query, self.TIMEOUT_S))
+                body = self._exchange(query, self.TIMEOUT_S)
+                value = parse(body)
             except InstrumentError:
                 before = None
                 failures += 1
                 if failures == _TRIES:
                     raise
                 continue
-            if value == before:
+            if body == before:
                 return value
-            before = value
+            before = body
         raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
 
     def _try(self, command: str, patience_s: float) -> InstrumentError | None:

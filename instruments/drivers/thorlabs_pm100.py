@@ -41,8 +41,9 @@ from instruments.wire import WireInstrument
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-BLOCK_S = 10.5
-"""How long the meter may be deaf after a query that waits for a pulse (10 s, and a margin)."""
+_DEAF_S = 10.0  # of a query that waits for a pulse
+BLOCK_S = _DEAF_S + 0.5
+"""How long the meter is left alone after a query that waits for a pulse."""
 _SETTLE_S = 0.02  # a range change interrupts for up to 10 ms
 _RESET_S = 0.2
 _POLL_S = 0.001
@@ -179,7 +180,6 @@ class PM100(WireInstrument, EnergyMeter):
             self._set("CONF:ENER")
             if "ENER" not in self._agreed("CONF?", _text).upper():
                 raise DeviceFault(f"{self.name}: the meter cannot be set up for energies")
-            self._read_range()
             self.set_wavelength_nm(wavelength)
             self._use_range(min(energy, self._limits["range_J"].high))
             self._set(f"SENS:PEAK {self._threshold:g}", "SENS:PEAK?", self._threshold, 0.05)
@@ -254,12 +254,23 @@ class PM100(WireInstrument, EnergyMeter):
         """
         with self.lock:
             if not self.sensor.flags & _WAVELENGTH_FLAG:
+                self._read_range()
                 return float(self.wavelength_nm)
             whole = round(self.limits["wavelength_nm"].check("wavelength_nm", wavelength_nm))
             taken = self._set(f"SENS:CORR:WAV {whole:d}", "SENS:CORR:WAV?", whole, 0.5)
             self._read_range()  # the ranges in J move with the responsivity
             self._wanted_nm = taken
             return taken
+
+    def _read_range(self) -> None:
+        self._smallest_J = self._number("SENS:ENER:RANG? MIN")
+        self._limits["range_J"] = Limits(0.0, self._number("SENS:ENER:RANG? MAX"), "J")
+        self._range_J, length = self._agreed(
+            "SENS:ENER:RANG?", lambda reply: (_number(reply), len(reply.strip()))
+        )
+        if self._length is None:
+            self._length = length
+        self._range_holds_from_J = math.inf
 
     def set_range_J(self, energy_J: float) -> float:
         """Choose the smallest range that holds `energy_J`, return its upper end (J).
@@ -276,22 +287,15 @@ class PM100(WireInstrument, EnergyMeter):
         asked = max(energy_J, self._smallest_J)
         self._range_holds_from_J = math.inf
         self._set("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
-        self._set(f"SENS:ENER:RANG {asked:.6E}", "SENS:ENER:RANG?", asked, 1e-5 * asked, math.inf)
-        self._set("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
+        taken = self._set(
+            f"SENS:ENER:RANG {asked:.6E}", "SENS:ENER:RANG?", asked, 1e-5 * asked, math.inf
+        )
+        if self._number("SENS:ENER:RANG:AUTO?"):
+            raise DeviceFault(f"{self.name}: the meter keeps its auto range on")
         self.clock.sleep(_SETTLE_S)
-        self._range_J = self._number("SENS:ENER:RANG?")
+        self._range_J = taken
         self._range_holds_from_J = energy_J
         self._wanted_J = self._range_J
-
-    def _read_range(self) -> None:
-        self._smallest_J = self._number("SENS:ENER:RANG? MIN")
-        self._limits["range_J"] = Limits(0.0, self._number("SENS:ENER:RANG? MAX"), "J")
-        self._range_J, length = self._agreed(
-            "SENS:ENER:RANG?", lambda reply: (_number(reply), len(reply.strip()))
-        )
-        if self._length is None:
-            self._length = length
-        self._range_holds_from_J = math.inf
 
     # ---- pulses -------------------------------------------------------------------------------
 
@@ -375,7 +379,8 @@ class PM100(WireInstrument, EnergyMeter):
         """Ask what may make the meter deaf; until it has answered, nothing else is sent."""
         patience_s = BLOCK_S * count
         self.write(query)
-        self._silent_until_s = self.clock.now() + patience_s
+        asked_s = self.clock.now()
+        self._silent_until_s = asked_s + patience_s
         try:
             with self.patience(patience_s):
                 replies = self.read().strip().split(";")
@@ -389,19 +394,22 @@ class PM100(WireInstrument, EnergyMeter):
             raise BadReply(f"{self.name}: {';'.join(replies)[:60]!r} is not {count} energies")
         self._silent_until_s = 0.0
         self._armed = False
-        return replies
-
-    def _energies(self, replies: list[str]) -> npt.NDArray[np.float64]:
-        """Turn the replies into energies (J); refuse what this range and threshold cannot give."""
-        if any(_BEYOND.fullmatch(reply) for reply in replies):
+        # What a time-out of the meter looks like is not documented: a zero, or an infinity.
+        beyond = any(_BEYOND.fullmatch(reply) for reply in replies)
+        late = self.clock.now() - asked_s > 0.9 * _DEAF_S
+        if (beyond and late) or any(float(reply) == 0.0 for reply in replies):
+            raise NoReply(f"{self.name}: no pulse (the meter says {replies[-1]}); is there light?")
+        if beyond:
             raise DeviceFault(
                 f"{self.name}: a pulse is beyond the range of {self._range_J:.3g} J; choose a "
                 "larger range"
             )
+        return replies
+
+    def _energies(self, replies: list[str]) -> npt.NDArray[np.float64]:
+        """Turn the replies into energies (J); refuse what this range and threshold cannot give."""
         self._check_digits({len(reply) for reply in replies})
         values = np.array([float(reply) for reply in replies])
-        if (values == 0.0).any():
-            raise NoReply(f"{self.name}: no pulse (the meter says 0 J); did the light fail?")
         low, high = 0.5 * self._floor_J(), 1.2 * self._range_J
         if not ((values >= low) & (values <= high)).all():
             raise BadReply(
@@ -486,6 +494,12 @@ class PM100(WireInstrument, EnergyMeter):
                         return
         raise NoReply(f"{self.name}: the meter does not answer; is it switched on and connected?")
 
+    def discard_input(self) -> None:
+        """Throw away late replies; not over USB, where reading without a query is an error."""
+        name = getattr(self.adapter.connection, "resource_name", "")
+        if not str(name).upper().startswith("USB"):
+            super().discard_input()
+
     def ask(self, command: str, query_delay: float | None = None) -> str:
         """Ask with nothing old in the buffer."""
         with self.lock:
@@ -502,21 +516,22 @@ class PM100(WireInstrument, EnergyMeter):
 
     def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
         """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-        before: T | None = None
+        before: str | None = None
         failures = 0
         with self.lock:
             for _ in range(2 * _TRIES):
                 try:
-                    value = parse(self.ask(query))
+                    text = self.ask(query).strip()
+                    value = parse(text)
                 except (BadReply, NoReply):
                     before = None
                     failures += 1
                     if failures == _TRIES:
                         raise
                     continue
-                if value == before:
+                if text == before:
                     return value
-                before = value
+                before = text
         raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
 
     def _set(

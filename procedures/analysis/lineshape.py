@@ -19,6 +19,8 @@ from procedures.analysis.results import FloatArray
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 _LN_LOWEST = 1.1  # the line is fitted down to exp(-1.1), a third of its peak
 _LINE_DEGREE = 6
+_BAND_REACH = 1.5  # widths to either side of the band that are fitted
+_BENT = 1.3  # reduced chi-squared from which a band is no Gaussian
 _PIXEL_SHARE = 0.01  # of a pixel: how well peak and width are ever placed between pixels
 
 
@@ -31,6 +33,27 @@ class Line:
     fwhm_nm: float
     fwhm_sigma_nm: float
     height: float
+
+
+@dataclass(frozen=True)
+class Band:
+    """A broad band: its line, and the logarithm of its shape where a Gaussian does not do.
+
+    `bend`: coefficients in u = (wavelength - origin) / unit of ln(band / Gaussian), highest
+    first, valid for |u| up to 1.5; none for a Gaussian.
+    """
+
+    line: Line
+    origin_nm: float
+    unit_nm: float
+    bend: tuple[float, ...] = ()
+
+    def factor(self, wavelength_nm: FloatArray) -> FloatArray | None:
+        """Return band over Gaussian, (P,); None where a Gaussian does."""
+        if not self.bend:
+            return None
+        u = np.clip((wavelength_nm - self.origin_nm) / self.unit_nm, -_BAND_REACH, _BAND_REACH)
+        return np.asarray(np.exp(np.polyval(self.bend, u)))
 
 
 def channel_edges(
@@ -92,16 +115,17 @@ def half_width(wavelength_nm: FloatArray, spectrum: FloatArray) -> tuple[float, 
     return float(wavelength_nm[top]), right - left
 
 
-def fit_gaussian(
+def fit_band(
     wavelength_nm: FloatArray,
     spectra: FloatArray,
     sigma: FloatArray,
     shape: FloatArray | None = None,
-) -> Line | None:
-    """Fit one Gaussian of common peak and width to the spectra, (N, P), heights free.
+) -> Band | None:
+    """Fit one band of common peak and width to the spectra, (N, P), heights free.
 
-    `shape` (N, P) multiplies the Gaussian: what the way out does to the band. Absolute sigmas,
-    enlarged if chi-squared exceeds its degrees of freedom. None if no band stands out.
+    A Gaussian; where chi-squared says that it is none, a Gaussian bent by a polynomial. `shape`
+    (N, P) multiplies the band: what the way out does to it. Absolute sigmas, enlarged if
+    chi-squared exceeds its degrees of freedom. None if no band stands out.
     """
     factor = np.ones_like(spectra) if shape is None else shape
     mean = spectra.sum(axis=0)
@@ -110,30 +134,85 @@ def fit_gaussian(
     span = float(wavelength_nm[-1] - wavelength_nm[0])
     if mean.max() <= 0.0 or not 0.0 < width < 0.95 * span:
         return None
+    inside = np.abs(wavelength_nm - peak) < _BAND_REACH * width
+    x, y, noise, way = wavelength_nm[inside], spectra[:, inside], sigma[:, inside], factor[:, inside]
+    start = np.array([0.0, 1.0])
+    gaussian, covariance, chi2 = _fit_shape(x, y, noise, way, peak, width, start)
+    pixel = _PIXEL_SHARE * float(np.median(np.diff(wavelength_nm)))
+    height = float(np.max(mean) / len(spectra))
+    place, size = peak + width * gaussian[0], width * gaussian[1]
+    if chi2 < _BENT:
+        errors = np.sqrt(np.diag(covariance) * width**2 + pixel**2)
+        line = Line(place, float(errors[0]), size, float(errors[1]), height)
+        return Band(line, place, size)
+    start = np.zeros(6)
+    start[:2] = gaussian
+    bent, covariance, _ = _fit_shape(x, y, noise, way, peak, width, start)
+    grid = np.linspace(-_BAND_REACH, _BAND_REACH, 801)
 
-    def profile(theta: FloatArray) -> FloatArray:
-        offset = (wavelength_nm - theta[0]) * (FWHM_PER_SIGMA / theta[1])
-        return np.asarray(np.exp(-0.5 * offset**2) * factor)
+    found = _refined(grid, np.exp(_ln_shape(grid, bent)))
+    moves = [_refined(grid, np.exp(_ln_shape(grid, one))) for one in _axes_of(bent, covariance)]
+    errors = np.sqrt(sum(np.subtract(move, found) ** 2 for move in moves)) * width
+    errors = np.hypot(errors, pixel)
+    line = Line(
+        peak + width * found[0], float(errors[0]), width * found[1], float(errors[1]), height
+    )
+    # ln(band / Gaussian) as one polynomial about the middle of the Gaussian, in its widths.
+    u = np.linspace(-_BAND_REACH, _BAND_REACH, 101)
+    v = (place + size * u - peak) / width
+    plain = np.zeros(6)
+    plain[:2] = gaussian
+    bend = np.polyfit(u, _ln_shape(v, bent) - _ln_shape(v, plain), 6)
+    return Band(line, place, size, tuple(float(one) for one in bend))
+
+
+def _fit_shape(
+    x: FloatArray,
+    spectra: FloatArray,
+    sigma: FloatArray,
+    way: FloatArray,
+    peak: float,
+    width: float,
+    start: FloatArray,
+) -> tuple[FloatArray, FloatArray, float]:
+    """Return (parameters, covariance, reduced chi-squared) of `_ln_shape`, heights free."""
+    u = (x - peak) / width
+    weight = 1.0 / sigma**2
 
     def residual(theta: FloatArray) -> FloatArray:
-        model = profile(theta)
-        weight = 1.0 / sigma**2
+        model = np.exp(np.clip(_ln_shape(u, theta), -60.0, 60.0)) * way
         height = np.sum(model * spectra * weight, axis=1) / np.sum(model**2 * weight, axis=1)
         return np.asarray(((spectra - height[:, None] * model) / sigma).ravel())
 
-    bounds = (
-        [wavelength_nm[0], 0.02 * width],
-        [wavelength_nm[-1], 2.0 * span],
-    )
-    fit = least_squares(residual, [peak, width], bounds=bounds, x_scale=[width, width])
-    covariance = np.linalg.pinv(fit.jac.T @ fit.jac)
-    degrees = max(spectra.size - len(spectra) - 2, 1)
-    covariance *= max(1.0, 2.0 * fit.cost / degrees)
-    # Heights carry no common error into peak and width, but hits and pixels do, a little.
-    pixel = _PIXEL_SHARE * float(np.median(np.diff(wavelength_nm)))
-    errors = np.sqrt(np.diag(covariance) + pixel**2)
-    height = float(np.max(mean) / len(spectra))
-    return Line(float(fit.x[0]), float(errors[0]), float(fit.x[1]), float(errors[1]), height)
+    low, high = np.full(len(start), -3.0), np.full(len(start), 3.0)
+    low[1] = 0.05
+    fit = least_squares(residual, start, bounds=(low, high))
+    reduced = 2.0 * fit.cost / max(spectra.size - len(spectra) - len(start), 1)
+    return fit.x, np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, reduced), float(reduced)
+
+
+def _ln_shape(u: FloatArray, theta: FloatArray) -> FloatArray:
+    """Return ln of a Gaussian of centre and FWHM theta[:2], bent by powers three to six of u."""
+    v = (u - theta[0]) / theta[1]
+    bend = sum((c * v ** (3 + k) for k, c in enumerate(theta[2:])), np.zeros_like(u))
+    return np.asarray(-0.5 * (FWHM_PER_SIGMA * v) ** 2 + bend)
+
+
+def _axes_of(theta: FloatArray, covariance: FloatArray) -> list[FloatArray]:
+    """Return theta moved by one sigma along each axis of the covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    return [
+        theta + np.sqrt(max(value, 0.0)) * vector
+        for value, vector in zip(values, vectors.T, strict=True)
+    ]
+
+
+def _refined(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Return peak and width of a smooth curve, the peak by a parabola through its top."""
+    top = int(np.clip(np.argmax(y), 1, len(x) - 2))
+    below, at, above = y[top - 1 : top + 2]
+    shift = 0.5 * (below - above) / (below - 2.0 * at + above)
+    return float(x[top] + shift * (x[1] - x[0])), half_width(x, y)[1]
 
 
 def fit_line(wavelength_nm: FloatArray, spectrum: FloatArray, sigma: FloatArray) -> Line | None:
@@ -170,11 +249,9 @@ def fit_line(wavelength_nm: FloatArray, spectrum: FloatArray, sigma: FloatArray)
     if found is None:
         return None
     peak, fwhm = found
-    values, vectors = np.linalg.eigh(covariance)
     slopes = np.zeros((2, len(poly)))
-    for index, (value, vector) in enumerate(zip(values, vectors.T, strict=True)):
-        scale = np.sqrt(max(value, 0.0))
-        moved = _peak_and_width(poly + scale * vector, float(x[0]), float(x[-1]))
+    for index, near in enumerate(_axes_of(poly, covariance)):
+        moved = _peak_and_width(near, float(x[0]), float(x[-1]))
         slopes[:, index] = 0.0 if moved is None else np.subtract(moved, found)
     errors = np.sqrt((slopes**2).sum(axis=1)) * width
     errors = np.hypot(errors, _PIXEL_SHARE * step)

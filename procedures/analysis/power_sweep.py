@@ -62,6 +62,7 @@ _UNITS = {
 }
 _LEAST_RECORDS = 8
 _NARROWED = 0.85  # of the low-fluence width: less says that a line has grown
+_SPONTANEOUS_GROWTH = 1.1  # log-log: spontaneous light grows as the fluence or slower
 _WORST_THRESHOLD = 0.25  # relative sigma beyond which no threshold is stated
 _WIDTH_TERM = 0.0015  # relative: pixels, and the curve through records, place a width no better
 _PAST_END = 1.03  # of the brightest record: a line wanted up to there counts as measured
@@ -92,7 +93,15 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
             "no stimulated line: the spectrum narrows nowhere, so the sweep lies below 1.3 "
             "threshold (or wholly above it); threshold, line and slopes need a wider sweep"
         )
-        _put_spontaneous(results, spontaneous_band(main, None, 1.01 * main.fluence.min() * 3), data)
+        growth = np.polyfit(np.log(main.fluence), np.log(np.maximum(intensity, 1e-300)), 1)[0]
+        if growth < _SPONTANEOUS_GROWTH:
+            upto = float(np.quantile(main.fluence, 0.5))
+            _put_spontaneous(results, spontaneous_band(main, look, None, upto), data)
+        else:
+            warnings.append(
+                f"the intensity grows as fluence to the power {growth:.1f}: not the spontaneous "
+                "band alone, which is not stated"
+            )
         return analysis
     pool = _without_hysteresis(main, warnings)
     fitted = fit_data(pool, look, data.pulse_spread)
@@ -100,7 +109,7 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     supported = _supported(threshold, pool, warnings)
     upto = FAR_BELOW * threshold.value
     if supported or threshold.value > main.fluence.max() / REACH:
-        _put_spontaneous(results, spontaneous_band(pool, threshold.best, upto), data)
+        _put_spontaneous(results, spontaneous_band(pool, look, threshold.best, upto), data)
         if results["spontaneous_peak_nm"].value is None:
             warnings.append("spontaneous band: fewer than two records lie far below threshold")
     if not supported:
@@ -109,7 +118,7 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     value = threshold.value
     results["threshold_uJ_cm2"] = Result(value, value * sigma, "uJ/cm^2")
     _slopes(results, warnings, pool, threshold, fitted)
-    _stimulated(results, warnings, curves, data, pool, threshold, fitted)
+    _stimulated(results, warnings, curves, data, pool, look, threshold, fitted)
     _two_lengths(results, warnings, curves, data, records, look, threshold)
     _draw(curves, pool, threshold, fitted)
     return analysis
@@ -235,10 +244,11 @@ def _stimulated(
     curves: dict[str, FloatArray],
     data: PowerSweepData,
     pool: Records,
+    look: FirstLook,
     threshold: Threshold,
     fitted: FitData,
 ) -> None:
-    fluence, lines = guided_lines(pool, threshold, 1.1 * threshold.value)
+    fluence, lines = guided_lines(pool, look, threshold, 1.1 * threshold.value)
     curves["line_fluence_uJ_cm2"] = fluence
     curves["line_peak_nm"] = np.array([line.peak_nm for line in lines])
     curves["line_fwhm_nm"] = np.array([line.fwhm_nm for line in lines])
@@ -256,7 +266,7 @@ def _stimulated(
         )
     at, beyond = wanted, (0.0, 0.0)
     if wanted > _PAST_END * highest:
-        at, beyond = highest, _narrowing(threshold, fitted, highest, wanted)
+        at, beyond = highest, _narrowing(threshold, look, fitted, highest, wanted)
         developed = abs(beyond[1]) < _DEVELOPED
         warnings.append(
             f"the sweep ends at {highest / threshold.value:.2f} threshold, the stimulated line is "
@@ -291,12 +301,12 @@ def _stimulated(
 
 
 def _narrowing(
-    threshold: Threshold, fitted: FitData, highest: float, wanted: float
+    threshold: Threshold, look: FirstLook, fitted: FitData, highest: float, wanted: float
 ) -> tuple[float, float]:
     """Return shift in nm and relative change in width of the fit's line between two fluences."""
     x = fitted.channels.centre_nm
     fine = np.linspace(x[0], x[-1], 2000)
-    pixels = Channels(fine, np.gradient(fine))
+    pixels = Channels(fine, np.gradient(fine), look.low.factor(fine))
     guided, _ = threshold.best.spectra(np.array([highest, wanted]), pixels)
     (peak, width), (later_peak, later_width) = (half_width(fine, one) for one in guided)
     return later_peak - peak, later_width / width - 1.0

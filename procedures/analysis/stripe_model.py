@@ -44,10 +44,14 @@ _LARGEST_EXPONENT = 200.0
 
 @dataclass(frozen=True)
 class Channels:
-    """Wavelength channels of a fit: centres and widths in nm, (C,) each, adjoining and rising."""
+    """Wavelength channels: centres and widths in nm, (C,) each, adjoining and rising.
+
+    `band_factor` (C,) is what a measured spontaneous band is over its Gaussian; None for one.
+    """
 
     centre_nm: FloatArray
     width_nm: FloatArray
+    band_factor: FloatArray | None = None
 
 
 def inversion(law: str, ratio: FloatArray, shape: FloatArray) -> FloatArray:
@@ -84,6 +88,8 @@ def emitted(
     wavelength = channels.centre_nm
     band = _gaussian(wavelength, p["gain_peak_nm"], p["ln_gain_fwhm"])
     shape = _gaussian(wavelength, p["spontaneous_peak_nm"], p["ln_spontaneous_fwhm"])
+    if channels.band_factor is not None:
+        shape = shape * channels.band_factor
     threshold_excitons = np.exp(p["ln_excitons"])
     strength = _light(threshold_excitons * ratio, p["biexciton_yield"])
     strength = strength / _light(threshold_excitons, p["biexciton_yield"])

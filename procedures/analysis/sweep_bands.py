@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from procedures.analysis.lineshape import (
+    Band,
     Line,
     channel_edges,
-    fit_gaussian,
+    fit_band,
     fit_line,
     half_width,
     rebin,
@@ -46,7 +47,7 @@ class FirstLook:
 
     guess: BandGuess
     line_fwhm_nm: float
-    low: Line
+    low: Band
     width_nm: FloatArray
     narrowing: float
 
@@ -62,9 +63,10 @@ def first_look(records: Records) -> FirstLook | None:
     order = np.argsort(records.fluence)
     weakest = order[: max(3, len(order) // 8)]
     sigma = np.sqrt(records.variance[weakest])
-    low = fit_gaussian(records.wavelength_nm, records.per_shot[weakest], sigma)
-    if low is None:
+    band = fit_band(records.wavelength_nm, records.per_shot[weakest], sigma)
+    if band is None:
         return None
+    low = band.line
     step = float(np.median(np.diff(records.wavelength_nm)))
     smoothed = smooth(records.per_shot, round(0.06 * low.fwhm_nm / step))
     intensity, _ = band_intensity(records)
@@ -77,7 +79,7 @@ def first_look(records: Records) -> FirstLook | None:
     narrow = np.flatnonzero(width[order] < turn)
     place = int(narrow[0]) if len(narrow) else len(order) - 1
     guess = BandGuess(low.peak_nm, low.fwhm_nm, line_peak, float(records.fluence[order][place]))
-    return FirstLook(guess, line_fwhm, low, width, least / base)
+    return FirstLook(guess, line_fwhm, band, width, least / base)
 
 
 def fit_data(records: Records, look: FirstLook, pulse_spread: float) -> FitData:
@@ -91,7 +93,8 @@ def fit_data(records: Records, look: FirstLook, pulse_spread: float) -> FitData:
     # Borders of pixels: half-way between centres.
     border = np.concatenate([[1.5 * x[0] - 0.5 * x[1]], 0.5 * (x[1:] + x[:-1])])
     border = np.append(border, 1.5 * x[-1] - 0.5 * x[-2])[edges]
-    channels = Channels(0.5 * (border[1:] + border[:-1]), np.diff(border))
+    centre = 0.5 * (border[1:] + border[:-1])
+    channels = Channels(centre, np.diff(border), look.low.factor(centre))
     return FitData(
         records.fluence,
         records.fluence_sigma,
@@ -103,7 +106,15 @@ def fit_data(records: Records, look: FirstLook, pulse_spread: float) -> FitData:
     )
 
 
-def spontaneous_band(records: Records, fit: StripeFit | None, upto: float) -> Line | None:
+def pixels(records: Records, look: FirstLook) -> Channels:
+    """Return the pixels of the records as channels."""
+    x = records.wavelength_nm
+    return Channels(x, np.gradient(x), look.low.factor(x))
+
+
+def spontaneous_band(
+    records: Records, look: FirstLook, fit: StripeFit | None, upto: float
+) -> Line | None:
     """Fit the band of the records below a fluence; the little that the guide adds is taken off."""
     weak = records.fluence < upto
     if weak.sum() < 2:
@@ -111,8 +122,7 @@ def spontaneous_band(records: Records, fit: StripeFit | None, upto: float) -> Li
     chosen = records.only(weak)
     shape = None
     if fit is not None:
-        pixels = Channels(records.wavelength_nm, np.gradient(records.wavelength_nm))
-        guided, direct = fit.spectra(chosen.fluence, pixels, chosen.length)
+        guided, direct = fit.spectra(chosen.fluence, pixels(records, look), chosen.length)
         shape = 1.0 + guided / np.maximum(direct, 1e-9 * direct.max())
         wings = direct < 1e-6 * direct.max()
         shape = np.where(wings, 1.0, shape / np.median(shape))
@@ -139,19 +149,18 @@ class StimulatedLine:
 
 
 def guided_lines(
-    records: Records, threshold: Threshold, above: float
+    records: Records, look: FirstLook, threshold: Threshold, above: float
 ) -> tuple[FloatArray, list[Line]]:
     """Return (fluences, lines) of the guided light of all records above a fluence.
 
-    Direct light is taken off as the best fit has it; its uncertainty, a tenth, joins the noise.
+    Direct light is taken off as the best fit has it.
     """
     chosen = records.only(records.fluence > above)
-    pixels = Channels(records.wavelength_nm, np.gradient(records.wavelength_nm))
     found: list[Line] = []
     fluence: list[float] = []
     if not len(chosen.fluence):
         return np.zeros(0), found
-    _, direct = threshold.best.spectra(chosen.fluence, pixels, chosen.length)
+    _, direct = threshold.best.spectra(chosen.fluence, pixels(records, look), chosen.length)
     for row in range(len(chosen.fluence)):
         sigma = np.sqrt(chosen.variance[row])
         line = fit_line(records.wavelength_nm, chosen.per_shot[row] - direct[row], sigma)
