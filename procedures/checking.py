@@ -7,6 +7,7 @@ others. Moves nothing unless told to.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import Any
 
 from instruments.bench import open_bench
@@ -105,7 +106,8 @@ def _exercise(instrument: Role) -> None:
 
 def resources() -> list[str]:
     """Return the VISA resources that this computer sees."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about discovery of what is not installed
         import pyvisa
 
         manager = pyvisa.ResourceManager()

@@ -203,15 +203,15 @@ class SMC100Stage(WireInstrument, Stage):
         for key, value in (("tolerance_mm", tolerance_mm), ("home_timeout_s", home_timeout_s)):
             if not value > 0:
                 raise ConfigError(f"a positive number is allowed, not {value!r}", key=key)
-        for key, value in (
-            ("velocity_mm_s", velocity_mm_s),
-            ("min_position_mm", min_position_mm),
-            ("max_position_mm", max_position_mm),
+        for key, wanted, allowed in (
+            ("velocity_mm_s", velocity_mm_s, _VELOCITIES),
+            ("min_position_mm", min_position_mm, _ANYWHERE),
+            ("max_position_mm", max_position_mm, _ANYWHERE),
         ):
-            allowed = _VELOCITIES if key == "velocity_mm_s" else _ANYWHERE
-            if value is not None and not allowed.low <= value <= allowed.high:
+            if wanted is not None and not allowed.low <= wanted <= allowed.high:
                 raise ConfigError(
-                    f"{allowed.low:g} to {allowed.high:g} {allowed.unit} is allowed, not {value!r}",
+                    f"{allowed.low:g} to {allowed.high:g} {allowed.unit} is allowed, "
+                    f"not {wanted!r}",
                     key=key,
                 )
         self._address = int(address)

@@ -153,7 +153,7 @@ class PM100(WireInstrument, EnergyMeter):
             WrongIdentity: another instrument answers. NotReady: the head cannot do it.
         """
         with self.lock:
-            self._identity, self._armed, self._out_of_step = None, False, False
+            self._identity, self._idn, self._armed = None, "", False
             try:
                 self._idn = self._agreed("*IDN?", _identity)
             except BadReply as error:
@@ -316,9 +316,9 @@ class PM100(WireInstrument, EnergyMeter):
                     singles = self._series(pulses)
                     break
                 except BadReply:
+                    self._out_of_step = True
                     if attempt == _TRIES - 1:
                         raise
-                    self.discard_input()
         mean = float(singles.mean())
         spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
         floor = self._floor_J()
@@ -436,6 +436,7 @@ class PM100(WireInstrument, EnergyMeter):
             try:
                 _condition(self.ask("FETC:STAT?"))
             except (BadReply, NoReply):
+                self._out_of_step = True
                 # A query that the meter does not know has no reply, but leaves an error.
                 if self._errors():
                     break
@@ -455,7 +456,7 @@ class PM100(WireInstrument, EnergyMeter):
                 self._batch = self._per_message
                 return
         except (BadReply, NoReply, ValueError):
-            pass
+            self._out_of_step = True
         self._errors()
         log.warning("%s takes one query a message only", self.name)
 
@@ -484,8 +485,11 @@ class PM100(WireInstrument, EnergyMeter):
 
     def _resynchronise(self) -> None:
         """Read until the answer to *IDN?: numbers that came late cannot be told by their looks."""
+        self.discard_input()
+        if not self._idn:
+            self._out_of_step = False
+            return
         for _ in range(_TRIES):
-            self.discard_input()
             super().write("*IDN?")
             with contextlib.suppress(NoReply, BadReply):
                 for _ in range(_MOST_STRAYS):
@@ -524,13 +528,15 @@ class PM100(WireInstrument, EnergyMeter):
                     text = self.ask(query).strip()
                     value = parse(text)
                 except (BadReply, NoReply):
-                    before = None
+                    before, self._out_of_step = None, True
                     failures += 1
                     if failures == _TRIES:
                         raise
                     continue
                 if text == before:
                     return value
+                if before is not None:
+                    self._out_of_step = True
                 before = text
         raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
 
@@ -572,6 +578,7 @@ class PM100(WireInstrument, EnergyMeter):
                 if match is None:
                     raise BadReply(f"{self.name}: the answer to SYST:ERR? is not an error")
             except (BadReply, NoReply):
+                self._out_of_step = True
                 garbled += 1
                 if garbled == _TRIES:
                     raise

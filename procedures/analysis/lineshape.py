@@ -20,7 +20,7 @@ FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 _LN_LOWEST = 1.1  # the line is fitted down to exp(-1.1), a third of its peak
 _LINE_DEGREE = 6
 _BAND_REACH = 1.5  # widths to either side of the band that are fitted
-_BENT = 1.3  # reduced chi-squared from which a band is no Gaussian
+_BENT = 1.12  # reduced chi-squared from which a band is no Gaussian
 _PIXEL_SHARE = 0.01  # of a pixel: how well peak and width are ever placed between pixels
 
 
@@ -135,7 +135,12 @@ def fit_band(
     if mean.max() <= 0.0 or not 0.0 < width < 0.95 * span:
         return None
     inside = np.abs(wavelength_nm - peak) < _BAND_REACH * width
-    x, y, noise, way = wavelength_nm[inside], spectra[:, inside], sigma[:, inside], factor[:, inside]
+    x, y, noise, way = (
+        wavelength_nm[inside],
+        spectra[:, inside],
+        sigma[:, inside],
+        factor[:, inside],
+    )
     start = np.array([0.0, 1.0])
     gaussian, covariance, chi2 = _fit_shape(x, y, noise, way, peak, width, start)
     pixel = _PIXEL_SHARE * float(np.median(np.diff(wavelength_nm)))

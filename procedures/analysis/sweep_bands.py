@@ -126,7 +126,8 @@ def spontaneous_band(
         shape = 1.0 + guided / np.maximum(direct, 1e-9 * direct.max())
         wings = direct < 1e-6 * direct.max()
         shape = np.where(wings, 1.0, shape / np.median(shape))
-    return fit_gaussian(records.wavelength_nm, chosen.per_shot, np.sqrt(chosen.variance), shape)
+    band = fit_band(records.wavelength_nm, chosen.per_shot, np.sqrt(chosen.variance), shape)
+    return None if band is None else band.line
 
 
 @dataclass(frozen=True)
