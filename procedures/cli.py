@@ -323,7 +323,7 @@ def _show(evaluation: Any, as_json: bool, more: dict[str, Any] | None = None) ->
 
     say(f"{evaluation.measurement} ({evaluation.run_status}): {evaluation.file}")
     for name, result in evaluation.analysis.results.items():
-        say(f"  {name:24}{format_result(result)}")
+        say(f"  {name:30}{format_result(result)}")
     for warning in evaluation.analysis.warnings:
         say(f"  warning: {warning}")
 

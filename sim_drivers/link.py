@@ -203,9 +203,9 @@ def serve_tcp(device: WireDevice, host: str = "127.0.0.1", port: int = 0) -> Ser
                 return
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                client.settimeout(0.005)
                 with contextlib.suppress(OSError):
                     while not served._closing.is_set():
+                        client.settimeout(_patience_s(device))
                         try:
                             data = client.recv(4096)
                         except TimeoutError:
@@ -235,7 +235,7 @@ def serve_pty(device: WireDevice) -> Served:
 
     def run() -> None:
         while not served._closing.is_set():
-            readable, _, _ = select.select([master], [], [], 0.005)
+            readable, _, _ = select.select([master], [], [], _patience_s(device))
             try:
                 data = os.read(master, 4096) if readable else None
                 answer = _exchange(device, data)
@@ -248,6 +248,15 @@ def serve_pty(device: WireDevice) -> Served:
 
     threading.Thread(target=run, name=f"pty:{path}", daemon=True).start()
     return served
+
+
+def _patience_s(device: WireDevice) -> float:
+    """Return how long to wait for the host: until the device has something to say."""
+    with device.device_lock:
+        due = device.due()
+    if due is None:
+        return 0.02
+    return min(max(due - device.clock.now(), 2e-4), 0.02)
 
 
 def _exchange(device: WireDevice, data: bytes | None) -> bytes:

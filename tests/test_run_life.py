@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from procedures.running import layout, lock
 from procedures.running.journal import journal_path
-from procedures.running.names import create_exclusively, safe
+from procedures.running.names import safe
 from procedures.running.recovery import recover
 from procedures.running.runfile import (
     NotARunFile,
@@ -45,12 +45,12 @@ def test_names_are_safe_everywhere(text: str) -> None:
 
 
 def test_an_existing_file_is_never_touched(tmp_path: Path) -> None:
-    first = create_exclusively(tmp_path, "power-sweep", "a/b\nc", 1.7e9)
+    first = runs.queued(tmp_path, "a/b\nc")
     first.write_bytes(b"precious")
-    second = create_exclusively(tmp_path, "power-sweep", "a/b\nc", 1.7e9)
+    second = runs.queued(tmp_path, "a/b\nc")
     assert first != second
     assert first.read_bytes() == b"precious"
-    assert second.parent == tmp_path
+    assert sorted(tmp_path.iterdir()) == sorted([first, second])
 
 
 def test_from_queued_to_finished(tmp_path: Path) -> None:

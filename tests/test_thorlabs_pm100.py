@@ -579,7 +579,7 @@ class Mangled(WireDevice):
         super().__init__(inner.clock)
         self.inner = inner
         self.damage = damage
-        self.last_wrong = b""
+        self.wrong: set[bytes] = set()
 
     def receive(self, data: bytes) -> None:
         self.inner.receive(data)
@@ -600,9 +600,10 @@ class Mangled(WireDevice):
             delay = due - self.clock.now()
             kind = self.damage.pop(0) if self.damage else None
             wrong, delay = spoil(text, delay, kind)
-            if wrong == self.last_wrong:  # twice the same wrong text: nobody could tell
+            if wrong in self.wrong:  # the same wrong text again: nobody could tell
                 wrong = text
-            self.last_wrong = wrong if wrong != text else b""
+            if wrong != text:
+                self.wrong.add(wrong)
             if wrong:
                 self.send(wrong, delay)
 
@@ -698,6 +699,20 @@ def test_late_numbers_are_not_taken_for_others() -> None:
     clock.sleep(1.2)
     assert meter.trigger_threshold_percent == 5.0
     assert meter.range_J == pytest.approx(2e-7)
+
+
+@pytest.mark.parametrize("damage", [[("double", 0)] * 4, [("stray", 0), ("double", 0)]])
+def test_over_usb_nothing_is_read_without_a_query(damage: list[tuple[str, int] | None]) -> None:
+    """A USBTMC meter takes that for an error; what is out of step is found by *IDN? instead."""
+    meter, device, _, _ = simulated()
+    meter.adapter.connection.resource_name = "USB0::0x1313::0x8078::P0009368::INSTR"
+    flushed: list[int] = []
+    meter.adapter.flush_read_buffer = lambda: flushed.append(1)
+    meter.adapter.device = Mangled(device, damage)
+    assert meter.trigger_threshold_percent == 5.0
+    assert meter.read_pulses(5).pulses == 5
+    assert meter.wavelength_nm == 400.0
+    assert not flushed
 
 
 # ---- over the wire --------------------------------------------------------------------------

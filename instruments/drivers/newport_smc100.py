@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -355,6 +356,7 @@ class SMC100Stage(WireInstrument, Stage):
                 try:
                     self.write("ST")
                     deadline = self.clock.now() + _STOP_S
+                    self.clock.sleep(_STALE_S)
                     while self._agreed_state().kind in (_MOVING, _HOMING):
                         if self.clock.now() > deadline:
                             raise DeviceFault(f"{self.name}: it moves on though it was stopped")
@@ -487,15 +489,18 @@ class SMC100Stage(WireInstrument, Stage):
             elif state.kind != _READY:
                 raise NotReady(f"{self.name}: {doing}: {_advice(state)}")
             else:  # ready; whether it came from moving does not matter
-                reached = self._read_position()
+                try:
+                    reached = self._read_position()
+                except BadReply:  # it is moving, and the state is still that of before
+                    reached = math.inf
                 if abs(reached - target) <= self._tolerance_mm:
                     return reached
-                if seen:
+                if seen and reached < math.inf:
                     raise DeviceFault(
                         f"{self.name}: {doing}: it stopped at {reached:g} mm; is something in "
                         "the way, or did somebody stop it?"
                     )
-                if self.clock.now() - begun > _LOST_S:
+                if self.clock.now() - begun > _LOST_S and reached < math.inf:
                     return None
             if self.clock.now() - begun > allowed_s:
                 self.make_safe()

@@ -207,7 +207,7 @@ def _axes_of(theta: FloatArray, covariance: FloatArray) -> list[FloatArray]:
     """Return theta moved by one sigma along each axis of the covariance."""
     values, vectors = np.linalg.eigh(covariance)
     return [
-        theta + np.sqrt(max(value, 0.0)) * vector
+        np.asarray(theta + np.sqrt(max(value, 0.0)) * vector, dtype=np.float64)
         for value, vector in zip(values, vectors.T, strict=True)
     ]
 
@@ -246,8 +246,8 @@ def fit_line(wavelength_nm: FloatArray, spectrum: FloatArray, sigma: FloatArray)
     # ln of a noisy number is low by half its relative variance.
     logarithm = np.log(spectrum[inside]) + 0.5 / weight**2
     design = np.vander(x, degree + 1) * weight[:, None]
-    covariance = np.linalg.pinv(design.T @ design)
-    poly = covariance @ design.T @ (logarithm * weight)
+    covariance = np.asarray(np.linalg.pinv(design.T @ design), dtype=np.float64)
+    poly = np.asarray(covariance @ design.T @ (logarithm * weight), dtype=np.float64)
     scatter = np.sum((logarithm * weight - design @ poly) ** 2)
     covariance *= max(1.0, scatter / max(inside.sum() - degree - 1, 1))
     found = _peak_and_width(poly, float(x[0]), float(x[-1]))
@@ -285,7 +285,7 @@ def _around(mask: NDArray[np.bool_], place: int) -> NDArray[np.bool_]:
 
 def _peak_and_width(poly: FloatArray, low: float, high: float) -> tuple[float, float] | None:
     """Return peak and full width at half maximum of exp(poly) between `low` and `high`."""
-    flat = _real_roots(np.polyder(poly), low, high)
+    flat = _real_roots(np.asarray(np.polyder(poly), dtype=np.float64), low, high)
     if not len(flat):
         return None
     peak = float(flat[np.argmax(np.polyval(poly, flat))])

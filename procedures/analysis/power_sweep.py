@@ -225,13 +225,22 @@ def _slopes(
     fitted: FitData,
 ) -> None:
     intensity, sigma = band_intensity(pool)
-    below = pool.fluence < BELOW * threshold.value
-    x = np.log(pool.fluence[below])
-    if below.sum() >= 3 and np.ptp(x) > 0.3:
-        y = np.log(np.maximum(intensity[below], 1e-300))
-        noise = sigma[below] / intensity[below]
-        slope, error = log_slope(x, y, pool.fluence_sigma[below], noise)
-        results["slope_below"] = Result(slope, error, "1")
+    x, y = np.log(pool.fluence), np.log(np.maximum(intensity, 1e-300))
+    noise = sigma / np.maximum(intensity, 1e-300)
+
+    def line(limit: float) -> tuple[float, float] | None:
+        below = pool.fluence < limit
+        if below.sum() < 3 or np.ptp(x[below]) < 0.3:
+            return None
+        return log_slope(x[below], y[below], pool.fluence_sigma[below], noise[below])
+
+    # The stretch is curved: a record at its end, that may or may not belong to it, matters.
+    margin = np.hypot(threshold.rel_sigma, float(np.median(pool.fluence_sigma)))
+    found = [line(BELOW * threshold.value * (1.0 + by * margin)) for by in (0.0, -1.0, 1.0)]
+    if found[0] is not None:
+        slopes = [one[0] for one in found if one is not None]
+        error = float(np.hypot(found[0][1], 0.5 * (max(slopes) - min(slopes))))
+        results["slope_below"] = Result(found[0][0], error, "1")
     else:
         warnings.append("slope_below: fewer than three records, or too close, below 0.6 threshold")
     slope, error = model_slope(threshold, fitted.channels, *ABOVE)

@@ -6,8 +6,9 @@
 
 z in units of the stripe; A the loss of the unpumped stripe, of which l does not saturate; u the
 gain law, one at the threshold F_th, where the net gain at the peak of b is zero; b and s Gaussians
-of unit peak; S = 1 - exp(-N) + q Q(N), N = N_th F / F_th, Q = 1 - exp(-N) (1 + N). For `threshold.py`, which
-fits it. Batches of parameter sets, plain numpy. Stops at the model: no records here.
+of unit peak (s times what it is measured to be over its Gaussian); S = 1 - exp(-N) + q Q(N),
+N = N_th F / F_th, Q = 1 - exp(-N) (1 + N). For `stripe_fit.py`. Batches of parameter sets, plain
+numpy. Stops at the model: no records here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bands of a power sweep and their growth: first look, spontaneous band, stimulated line, slopes.
+"""The bands of a power sweep and their growth: first look, both bands, slopes.
 
 For `power_sweep.py`. Each function takes usable records, and where light has to be told apart
 by its way through the stripe, the threshold with its fits. Stops short of deciding what is stated.

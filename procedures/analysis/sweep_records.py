@@ -152,8 +152,8 @@ def usable_records(data: PowerSweepData) -> tuple[Records, list[str]]:
     background = np.asarray(data.background, dtype=np.float64)
     keep = np.ones(len(counts), dtype=np.bool_)
 
-    def drop(bad: NDArray[np.bool_], why: str) -> None:
-        bad = np.asarray(bad, dtype=np.bool_) & keep
+    def drop(which: NDArray[np.bool_] | np.bool_, why: str) -> None:
+        bad = np.asarray(which, dtype=np.bool_) & keep
         if bad.any():
             keep[bad] = False
             warnings.append(f"{_some(bad)} left out: {why}")
@@ -162,7 +162,7 @@ def usable_records(data: PowerSweepData) -> tuple[Records, list[str]]:
     for name in _COLUMNS:
         finite &= np.isfinite(np.asarray(getattr(data, name), dtype=np.float64))
     drop(~finite, "a value is missing (NaN) or infinite")
-    drop(np.asarray(data.fluence_uJ_cm2) <= 0.0, "the fluence is not above zero")
+    drop(np.less_equal(data.fluence_uJ_cm2, 0.0), "the fluence is not above zero")
     empty = (np.asarray(data.shots) <= 0) | (np.asarray(data.accumulations) <= 0)
     drop(empty | (np.asarray(data.stripe_length_cm) <= 0.0), "no shots, or no stripe")
     drop(np.asarray(data.saturated), "the camera was saturated")

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -71,13 +70,12 @@ def put(parent: h5py.Group, name: str, value: Any, unit: str = "", long_name: st
     return field
 
 
-def write_root(file: h5py.File, path: Path, moment: float) -> None:
-    """Write the attributes of the root."""
+def write_root(file: h5py.File, moment: float) -> None:
+    """Write the attributes of the root (the file's name when it is started)."""
     file.attrs.update(
         {
             "NX_class": "NXroot",
             "default": "entry",
-            "file_name": path.name,
             "file_time": isoformat(moment),
             "creator": "gainbench",
             "creator_version": program_version(),
@@ -87,9 +85,9 @@ def write_root(file: h5py.File, path: Path, moment: float) -> None:
     )
 
 
-def write_queued(file: h5py.File, path: Path, header: RunHeader) -> None:
+def write_queued(file: h5py.File, header: RunHeader) -> None:
     """Write a run that has not started: everything needed to run it."""
-    write_root(file, path, header.created_s)
+    write_root(file, header.created_s)
     entry = group(file, "entry", "NXentry")
     put(entry, "title", header.title)
     put(entry, "entry_identifier_uuid", str(uuid.uuid4()))
@@ -125,8 +123,9 @@ def _write_log(acquisition: h5py.Group) -> None:
     log["time"].attrs["start"] = "1970-01-01T00:00:00+00:00"
 
 
-def write_started(file: h5py.File, start: RunStart) -> None:
+def write_started(file: h5py.File, name: str, start: RunStart) -> None:
     """Add to a queued file what is known when the bench is ready, and every object to come."""
+    file.attrs["file_name"] = name
     entry = file["entry"]
     entry.attrs["default"] = "data"
     entry["start_time"][()] = isoformat(start.start_s).encode()

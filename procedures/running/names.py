@@ -19,19 +19,36 @@ def safe(text: str) -> str:
     return f"{clean}_" if clean.split(".")[0].lower() in _RESERVED else clean
 
 
-def create_exclusively(folder: Path, measurement: str, sample: str, moment: float) -> Path:
-    """Create an empty file `YYYYMMDD-HHMMSS_<measurement>_<sample>.h5` that did not exist.
+def place_exclusively(
+    temporary: Path, folder: Path, measurement: str, sample: str, moment: float
+) -> Path:
+    """Give a finished file the name `YYYYMMDD-HHMMSS_<measurement>_<sample>.h5`, exclusively.
 
-    An existing name is never touched: a number is put behind it.
+    An existing name is never touched: a number is put behind it. The file appears whole or not at
+    all, whenever the process is killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.fromtimestamp(moment).strftime("%Y%m%d-%H%M%S")
     stem = f"{stamp}_{safe(measurement)}_{safe(sample)}"
     for number in range(1, 10_000):
         path = folder / (f"{stem}.h5" if number == 1 else f"{stem}-{number}.h5")
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            _rename_exclusively(temporary, path)
         except FileExistsError:
             continue
         return path
     raise FileExistsError(f"{folder}: ten thousand files of the name {stem} exist")
+
+
+def _rename_exclusively(source: Path, target: Path) -> None:
+    if os.name == "nt":
+        os.rename(source, target)  # refuses an existing target there
+        return
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        os.replace(source, target)
+        return
+    os.unlink(source)

@@ -25,7 +25,6 @@ from procedures.columns import Column, Quantity
 from procedures.running import layout, lock
 from procedures.running.header import INTERRUPTED, RunHeader, RunStart
 from procedures.running.journal import LOG, ROWS, Journal
-from procedures.running.names import create_exclusively
 from procedures.running.rewrite import copy_file, rewriting, sync_folder
 
 GROUP_S = 0.2
@@ -128,7 +127,7 @@ class RunWriter:
             with rewriting(path) as temporary:
                 copy_file(path, temporary)
                 with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
-                    layout.write_started(file, start)
+                    layout.write_started(file, path.name, start)
             return cls(path)
         except OSError as error:
             lock.release(path)

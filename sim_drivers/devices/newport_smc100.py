@@ -193,7 +193,7 @@ class SimulatedSMC100(WireDevice):
         """Start anew: the counter is zero wherever the stage stands."""
         self.settings = dict(self._flash)
         self._state = FROM_RESET
-        self._before = FROM_RESET
+        self._before, self._stale_until_s = FROM_RESET, -math.inf  # what TS tells meanwhile
         self._faults = 0
         self._letter = "@"
         self._zero = self._true  # the true position at which the counter reads zero
@@ -327,6 +327,7 @@ class SimulatedSMC100(WireDevice):
         self.moves += 1
         self._before, self._state = self._state, MOVING
         now = self.clock.now()
+        self._stale_until_s = now + self.stale_ready_s
         if self.stuck:
             rest = ((0.5, self._true, 0.0, 0.0),)
             self._motion = _Motion(now, rest, self._true, lambda: self._drop(FOLLOWING))
@@ -343,7 +344,7 @@ class SimulatedSMC100(WireDevice):
     def _search(self) -> None:
         """Start a home search."""
         self._faults = 0
-        self._before, self._state = self._state, HOMING
+        self._state = HOMING
         self.homings += 1
         here = self.settings["HT"] == 1
         home = 1e-3 * self._noise_um("home", self.homings, self.home_um)
@@ -413,6 +414,8 @@ class SimulatedSMC100(WireDevice):
                 line = re.sub(r"\s", "", raw.decode("latin-1")).upper()
                 if line:
                     self._line(line)
+            if now < self._silent_until_s:
+                self._buffer = b""
 
     def _reply(self, text: str) -> None:
         prefix = "" if self._supply else "\0"
@@ -478,10 +481,8 @@ class SimulatedSMC100(WireDevice):
                 value = self._at(now) - self._zero if moving else self._target
                 self._reply(f"TH{value:.{decimals}f}")
             case "TS":
-                motion, code = self._motion, self._state
-                if code == MOVING and motion is not None:
-                    stale = now - motion.start_s < self.stale_ready_s
-                    code = self._before if stale and self._before in READY else code
+                stale = self._state == MOVING and now < self._stale_until_s
+                code = self._before if stale else self._state
                 self._reply(f"TS{self._faults:04X}{code:02X}")
             case "TE":
                 self._reply(f"TE{self._letter}")
