@@ -416,6 +416,15 @@ def test_homing_goes_on_with_a_search_that_is_under_way():
     assert b.unit.homings == 1 and b.driver.homed
 
 
+def test_standing_on_an_end_switch_is_told_and_does_no_harm():
+    b = at_home()
+    b.unit._faults = 0x0001
+    assert b.driver.status().ok and "negative end of run" in b.driver.status().text
+    assert b.driver.move_to(3.0) == pytest.approx(3.0, abs=NEAR_MM)
+    b.unit._faults = 0x0005
+    assert not b.driver.status().ok
+
+
 def test_a_stuck_stage_is_a_following_error_and_homing_mends_it():
     b = at_home()
     b.unit.stuck = True
@@ -795,6 +804,7 @@ class Mangler(WireDevice):
     def __init__(self, unit):
         super().__init__(unit.clock)
         self.unit, self.plan, self._since_garble = unit, [], 9
+        self.late_s = 0.25
 
     def receive(self, data):
         self.unit.receive(data)
@@ -836,7 +846,7 @@ class Mangler(WireDevice):
                 strays = (b"\r\n", b"boot\r\n", b"2TP7.0\r\n", b"\xff\xfe\r\n", b"1TE@\r\n")
                 data = strays[place % 5] + data
         if data:
-            self.send(data, 0.25 if what == "late" else 0.0)
+            self.send(data, self.late_s if what == "late" else 0.0)
 
 
 HARMS = ["cut", "shorten", "behead", "drop", "double", "garble", "digit", "stray", "late"]
@@ -889,3 +899,13 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
         target = 1.0 + place
         assert b.driver.move_to(target) == pytest.approx(target, abs=NEAR_MM)
         assert b.unit.true_position_mm == pytest.approx(target, abs=NEAR_MM)
+
+
+def test_an_error_letter_that_comes_late_is_not_taken_for_the_next_one():
+    b = at_home(Mangler)
+    b.wire.late_s, b.wire.plan = 0.7, [("late", 0)] * 3
+    with pytest.raises(NoReply):
+        b.driver.check_set_errors()
+    b.unit.receive(b"1QQ\r\n")
+    with pytest.raises(DeviceFault, match="error A"):
+        b.driver.check_set_errors()

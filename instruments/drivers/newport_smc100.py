@@ -328,7 +328,8 @@ class SMC100Stage(WireInstrument, Stage):
             return Status(False, f"{state.kind}: {state.fault_text}")
         if state.kind == _UNREFERENCED:
             return Status(False, "not homed: home it")
-        return Status(state.kind in (_READY, _MOVING, _HOMING), state.kind)
+        text = f"{state.kind}: {state.fault_text}" if state.faults else state.kind
+        return Status(state.kind in (_READY, _MOVING, _HOMING), text)
 
     def snapshot(self) -> dict[str, Setting]:
         """Return the settings, and the position once the stage is homed and at rest."""

@@ -196,7 +196,7 @@ def spikes(spectra: FloatArray, sigma: FloatArray) -> BoolArray:
         return flags
     level = np.maximum(_level(spectra), 0.0)
     # A pixel beside a hit of the other sign exceeds its prediction, but not its surroundings.
-    around = median_filter(spectra, size=(1, 9), mode="nearest")
+    around = median_filter(spectra, size=(1, 9), mode="mirror")
     stands_out = spectra - around > SPIKE_SIGMA * sigma
     # Predictions from rising distance: the nearest pixels judge a single-pixel spike on a steep
     # flank best, the farther ones a spike of several pixels.
@@ -223,12 +223,14 @@ def bridge(spectra: FloatArray, flags: BoolArray) -> FloatArray:
 
 def _level(spectra: FloatArray) -> FloatArray:
     width = min(5, spectra.shape[1])
-    return np.asarray(median_filter(spectra, size=(1, width), mode="nearest"), dtype=np.float64)
+    return np.asarray(median_filter(spectra, size=(1, width), mode="mirror"), dtype=np.float64)
 
 
 def _shifted(spectra: FloatArray, by: int) -> FloatArray:
-    pixels = np.clip(np.arange(spectra.shape[1]) + by, 0, spectra.shape[1] - 1)
-    return spectra[:, pixels]
+    """Return the pixels `by` further on; past the border mirrored, so that none meets itself."""
+    last = spectra.shape[1] - 1
+    pixels = np.abs(np.arange(spectra.shape[1]) + by)
+    return spectra[:, last - np.abs(last - pixels)]
 
 
 def _predicted(spectra: FloatArray, gap: int) -> tuple[FloatArray, float]:

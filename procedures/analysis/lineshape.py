@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.optimize import least_squares
 
 from procedures.analysis.results import FloatArray
@@ -19,6 +19,7 @@ from procedures.analysis.results import FloatArray
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 _LN_LOWEST = 1.1  # the line is fitted down to exp(-1.1), a third of its peak
 _LINE_DEGREE = 6
+_LEAST_PIXELS = 7
 _BAND_REACH = 1.5  # widths to either side of the band that are fitted
 _BENT = 1.12  # reduced chi-squared from which a band is no Gaussian
 _PIXEL_SHARE = 0.01  # of a pixel: how well peak and width are ever placed between pixels
@@ -130,7 +131,8 @@ def fit_band(
     factor = np.ones_like(spectra) if shape is None else shape
     mean = spectra.sum(axis=0)
     window = max(3, len(wavelength_nm) // 80)
-    peak, width = half_width(wavelength_nm, smooth(mean, window))
+    calm = median_filter(mean, window | 1, mode="mirror")  # a leftover spike is no band
+    peak, width = half_width(wavelength_nm, smooth(calm, window))
     span = float(wavelength_nm[-1] - wavelength_nm[0])
     if mean.max() <= 0.0 or not 0.0 < width < 0.95 * span:
         return None
@@ -224,7 +226,7 @@ def fit_line(wavelength_nm: FloatArray, spectrum: FloatArray, sigma: FloatArray)
     """Return peak and width of the highest line, shape free; broad light must be off already.
 
     A polynomial of degree six through the logarithm of the part above a third of the peak,
-    centred on it; uncertainties from absolute sigmas. None if the line has fewer than ten
+    centred on it; uncertainties from absolute sigmas. None if the line has fewer than seven
     pixels, does not fall to half on both sides, or is lost in noise.
     """
     step = float(np.median(np.diff(wavelength_nm)))
@@ -236,7 +238,7 @@ def fit_line(wavelength_nm: FloatArray, spectrum: FloatArray, sigma: FloatArray)
         return None
     smoothed = smooth(spectrum, round(0.2 * width / step))
     inside = _around(smoothed > np.exp(-_LN_LOWEST) * height, top)
-    if inside.sum() < 10 or inside[0] or inside[-1] or np.any(spectrum[inside] <= 0.0):
+    if inside.sum() < _LEAST_PIXELS or inside[0] or inside[-1] or np.any(spectrum[inside] <= 0.0):
         return None
     if height < 5.0 * float(np.median(sigma[inside])):
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from procedures.columns import Column, Quantity
 from procedures.running import layout, lock
 from procedures.running.header import INTERRUPTED, RunHeader, RunStart
 from procedures.running.journal import LOG, ROWS, Journal
+from procedures.running.names import place_exclusively
 from procedures.running.rewrite import copy_file, rewriting, sync_folder
 
 GROUP_S = 0.2
@@ -52,14 +54,22 @@ class NotARunFile(BenchError):
 
 def create_queued(folder: Path, header: RunHeader) -> Path:
     """Create the file of a run that waits, exclusively; return its path."""
-    path = create_exclusively(folder, header.measurement, header.sample, header.created_s)
+    folder.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(suffix=".tmp", prefix=".queued-", dir=folder)
+    os.close(number)
+    temporary = Path(name)
     try:
-        with rewriting(path) as temporary, h5py.File(temporary, "w", libver=layout.LIBVER) as file:
-            layout.write_queued(file, path, header)
-    except BaseException:
+        with h5py.File(temporary, "w", libver=layout.LIBVER) as file:
+            layout.write_queued(file, header)
+        with open(temporary, "r+b") as written:
+            os.fsync(written.fileno())
+        path = place_exclusively(
+            temporary, folder, header.measurement, header.sample, header.created_s
+        )
+        sync_folder(folder)
+    finally:
         with contextlib.suppress(OSError):
-            path.unlink()
-        raise
+            temporary.unlink(missing_ok=True)
     return path
 
 
