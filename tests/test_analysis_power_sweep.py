@@ -327,9 +327,17 @@ class TestHonestNulls:
         data = sweep(PRESET, FLUENCE, 1)
         self.check(replace(data, saturated=np.ones(len(FLUENCE), dtype=bool)), "saturated")
 
-    def test_line_is_not_stated_where_it_is_not_developed(self):
+    def test_line_beyond_the_sweep_is_stated_with_what_may_still_change(self):
         analysis = analyze_power_sweep(sweep(PRESET, np.geomspace(2.0, 1.4 * 22.0, 26), 2))
         assert value(analysis, "threshold_uJ_cm2")[0] == pytest.approx(22.0, rel=0.02)
+        found, stderr = value(analysis, "ase_fwhm_nm")
+        assert abs(found - true_line(PRESET, 57.0)[1]) < 2.0 * stderr
+        assert any("may still narrow" in warning for warning in analysis.warnings)
+
+    def test_line_is_not_stated_where_it_is_not_developed(self):
+        film = Film(absorption=12.0, law="logarithmic")
+        analysis = analyze_power_sweep(sweep(film, np.geomspace(2.0, 1.5 * 22.0, 26), 2))
+        assert value(analysis, "threshold_uJ_cm2")[0] == pytest.approx(22.0, rel=0.03)
         assert analysis.results["ase_fwhm_nm"].value is None
         assert any("not developed" in warning for warning in analysis.warnings)
 

@@ -130,10 +130,14 @@ def test_a_served_bench_is_driven_from_another_process(tmp_path: Path) -> None:
         assert server.stdout is not None
         served = json.loads(server.stdout.readline())
         assert served["instruments"]["attenuator"]["resource"].startswith("ASRL")
+        text = Path(served["bench_file"]).read_text()
+        before, _, after = text.partition("[instruments.stripe]")  # homing it takes real time
+        rest = after[after.index("\n[") :] if "\n[" in after else ""
+        (tmp_path / "bench.toml").write_text(before + rest)
         done = gainbench(
             tmp_path,
             *("run", "power-sweep", *QUICK, "--set", "points=1", "--set", "exposure_max_s=0.1"),
-            *("--bench", served["bench_file"], "--json"),
+            *("--bench", "bench.toml", "--json"),
         )
         assert done.returncode == 0, done.stderr
         assert the_object(done)["records"] == 1

@@ -903,9 +903,15 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
 
 def test_an_error_letter_that_comes_late_is_not_taken_for_the_next_one():
     b = at_home(Mangler)
-    b.wire.late_s, b.wire.plan = 0.7, [("late", 0)] * 3
+    b.wire.late_s, b.wire.plan = 0.6, [("drop", 0), ("drop", 0), ("late", 0)]
     with pytest.raises(NoReply):
         b.driver.check_set_errors()
+    b.unit.receive(b"1QQ\r\n")
+    with pytest.raises(DeviceFault, match="error A"):
+        b.driver.check_set_errors()
+    b.clock.sleep(1.0)
+    b.wire.late_s, b.wire.plan = 0.55, [("late", 0)] * 2  # the first comes as the second's
+    b.driver.check_set_errors()
     b.unit.receive(b"1QQ\r\n")
     with pytest.raises(DeviceFault, match="error A"):
         b.driver.check_set_errors()

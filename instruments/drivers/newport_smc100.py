@@ -64,7 +64,7 @@ _FAULTS = {
     0x0100: "motor supply voltage too low",
     0x0200: "more than 80 W of output power",
 }
-_AT_AN_END = 0x0003  # no harm as long as the controller stays ready
+_AT_AN_END = 0x0003  # no harm as long as the controller keeps its reference
 _LETTERS: dict[str, tuple[str, type[BenchError]]] = {
     "A": ("unknown command", DeviceFault),
     "B": ("wrong address", DeviceFault),
@@ -324,7 +324,8 @@ class SMC100Stage(WireInstrument, Stage):
     def status(self) -> Status:
         """Ask the state word; the error letter is left alone, reading would clear it."""
         state = self._agreed_state()
-        if state.faults and not (state.kind == _READY and not state.faults & ~_AT_AN_END):
+        held = state.kind in (_READY, _MOVING)
+        if state.faults & ~_AT_AN_END or (state.faults and not held):
             return Status(False, f"{state.kind}: {state.fault_text}")
         if state.kind == _UNREFERENCED:
             return Status(False, "not homed: home it")
@@ -523,8 +524,9 @@ class SMC100Stage(WireInstrument, Stage):
         raise NotReady(f"{self.name}: its position means nothing: {_advice(state)}")
 
     def _require_sound(self, state: _State, doing: str) -> None:
-        """Raise DeviceFault naming the error bits; an end of run is none while it is ready."""
-        faults = state.faults & ~_AT_AN_END if state.kind == _READY else state.faults
+        """Raise DeviceFault naming the error bits; an end of run is one that stopped it."""
+        held = state.kind in (_READY, _MOVING)
+        faults = state.faults & ~_AT_AN_END if held else state.faults
         if faults:
             raise DeviceFault(f"{self.name}: {doing}: {state.fault_text}; home it to go on")
 
@@ -589,13 +591,15 @@ class SMC100Stage(WireInstrument, Stage):
         """Ask and return the value, once more at most twice."""
         with self.lock:
             trouble: InstrumentError = NoReply(f"{self.name}: no answer to {command!r}")
-            for seconds in _ATTEMPT_S:
+            for attempt, seconds in enumerate(_ATTEMPT_S):
                 self.write(command)
                 try:
-                    return self._reply(command, seconds)
+                    value = self._reply(command, seconds)
                 except InstrumentError as error:
-                    trouble = error
-                self._dirty = True
+                    trouble, self._dirty = error, True
+                    continue
+                self._dirty = attempt > 0  # that may have been the late reply to the first
+                return value
             raise trouble
 
     def write(self, command: str, **kwargs: Any) -> None:
