@@ -8,9 +8,10 @@ Everything a person reads goes to standard error; standard output carries one JS
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -44,7 +45,7 @@ def main() -> None:
     as_json = "--json" in sys.argv[1:]
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        _leave(code if isinstance(code, int) else 0)
     except SystemExit:
         raise
     except (KeyboardInterrupt, typer.Abort):
@@ -70,6 +71,16 @@ def main() -> None:
                 _fail(as_json, 2 if isinstance(error, FileNotFoundError) else 1, "os", str(error))
             )
         raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; past HDF5's clean-up if a failed write has left it unfit for that."""
+    module = sys.modules.get("procedures.running.runfile")
+    if module is not None and module.RunWriter.broken:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(

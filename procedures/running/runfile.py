@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -32,6 +33,8 @@ from procedures.running.rewrite import copy_file, rewriting, sync_folder
 GROUP_S = 0.2
 """Records are written together at most this long after the first of them was handed over."""
 LARGEST_PENDING_BYTES = 512 * 2**20
+RESERVE_BYTES = 2 * 2**20
+"""Kept free: HDF5 does not survive a disk that is full to the last byte, its close needs room."""
 _LOG_CHUNK = 230
 
 
@@ -39,6 +42,22 @@ class WriteFailed(BenchError):
     """Records could not be written; what was acknowledged before is in the file."""
 
     code = "write-failed"
+
+
+class DiskFull(WriteFailed):
+    """There is no room for more records; noticed while there still is for closing the file."""
+
+    code = "disk-full"
+
+
+def need_space(path: Path, size: int) -> None:
+    """Raise DiskFull if the disk has no room for `size` bytes and for closing the file after."""
+    free = shutil.disk_usage(path.parent).free
+    if free < size + RESERVE_BYTES:
+        raise DiskFull(
+            f"{path}: the disk is full: {free / 1e6:.1f} MB are free, "
+            f"{(size + RESERVE_BYTES) / 1e6:.1f} MB are needed; make room, then resume the run"
+        )
 
 
 class NotARunFile(BenchError):
@@ -55,6 +74,7 @@ class NotARunFile(BenchError):
 def create_queued(folder: Path, header: RunHeader) -> Path:
     """Create the file of a run that waits, exclusively; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
+    need_space(folder / "run", 2**17)
     number, name = tempfile.mkstemp(suffix=".tmp", prefix=".queued-", dir=folder)
     os.close(number)
     temporary = Path(name)
@@ -83,7 +103,13 @@ def mark_status(path: Path, status: str, lines: Iterable[tuple[float, str, str]]
 
 
 class RunWriter:
-    """Appends the records of one run; made by `start` or `resume_writer`."""
+    """Appends the records of one run; made by `start` or `resume_writer`.
+
+    `broken` is set once HDF5 itself failed to write: its clean-up when the process ends may then
+    crash, and a command had better leave without it.
+    """
+
+    broken = False
 
     def __init__(self, path: Path, *, started_rows: int = 0) -> None:
         self.path = path
@@ -132,6 +158,7 @@ class RunWriter:
             FileInUse: another process writes it.
             WriteFailed: it cannot be written.
         """
+        need_space(path, 4 * path.stat().st_size)
         lock.acquire(path)
         try:
             with rewriting(path) as temporary:
@@ -225,10 +252,13 @@ class RunWriter:
         except Exception as error:
             self._failure = self._failure or error
         finally:
+            if self._failure is not None and not isinstance(self._failure, DiskFull):
+                RunWriter.broken = True
             with contextlib.suppress(Exception):
                 self._file.close()
             with contextlib.suppress(Exception):
-                self._journal.close(remove=self._failure is None)
+                whole = self._failure is None or isinstance(self._failure, DiskFull)
+                self._journal.close(remove=whole)
             lock.release(self.path)
         self._raise_failure()
 
@@ -287,6 +317,7 @@ class RunWriter:
         self, records: list[tuple[Mapping[str, Any], Mapping[str, float] | None]]
     ) -> None:
         first = self._rows - len(records)
+        need_space(self.path, 2 * len(records) * self._row_bytes)
         blocks = {
             name: np.array([record[name] for record, _ in records], dtype=ds.dtype).reshape(
                 len(records), *ds.shape[1:]
