@@ -474,8 +474,9 @@ def test_over_real_pyvisa(place: str, echo: bool) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals exist on POSIX systems only")
-def test_independent_client_yaqd_acton(tmp_path: Any) -> None:
+def test_independent_client_yaqd_acton(tmp_path: Any, monkeypatch: Any) -> None:
     yaqd = pytest.importorskip("yaqd_acton._acton_sp2300i")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # it keeps its state in the user's home
     motors = ("EXIT-MIRROR", "FRONT-ENT-SLIT")
     device = SimulatedSpectraPro(WallClock(), FakeWorld(), motors=motors, answer_s=0.001)
     served = serve_pty(device)

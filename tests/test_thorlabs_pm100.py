@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -451,10 +452,14 @@ def test_a_meter_that_triggers_on_less_is_believed() -> None:
     assert meter.read_pulses(50).mean_J == pytest.approx(1.03e-7, rel=0.02)
 
 
-def test_readings_that_the_range_cannot_give_are_refused() -> None:
+def _always(answer: str, *_ignored: float) -> str:
+    return answer
+
+
+def test_readings_that_the_range_cannot_give_are_refused(monkeypatch: Any) -> None:
     meter, device, _, _ = simulated()
     for wrong in ("2.500000E-07", "-1.000000E-07"):
-        device._reading = lambda energy, divisor, wrong=wrong: wrong  # type: ignore[method-assign]
+        monkeypatch.setattr(device, "_reading", partial(_always, wrong))
         with pytest.raises(BadReply):
             meter.read_pulses(2)
         device.clock.sleep(11.0)

@@ -462,7 +462,7 @@ class SMC100Stage(WireInstrument, Stage):
             if state.kind != _READY:
                 raise NotReady(f"{self.name}: {doing}: {_advice(state)}")
             way = abs(target - self._read_position())
-            allowed_s = 10.0 + 2.0 * way / float(self.velocity_mm_s)
+            allowed_s = 10.0 + 2.0 * way / max(float(self.velocity_mm_s), _VELOCITIES.low)
             for _ in range(3):  # an absolute move may be repeated: it ends where it should
                 letter = self._act(f"PA{target:.5f}", stops)
                 if letter in _GARBLED:

@@ -41,6 +41,7 @@ _DIFFERENCE = np.array(
     [1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3, 1e-2]
 )
 _SMALLEST_FLUENCE_SIGMA = 1e-4
+_IDLE_GAIN = 0.02  # of chi-squared
 _NODE = float(np.sqrt(3.0))  # Gauss-Hermite: pulses about their mean
 
 
@@ -139,7 +140,7 @@ def model_law(law: str) -> str:
 
 
 def fit_stripe(
-    data: FitData, law: str, start: FloatArray, *, floor: float, iterations: int = 40
+    data: FitData, law: str, start: FloatArray, *, floor: float, iterations: int = 60
 ) -> StripeFit:
     """Fit from a start, (13,); `floor` is the relative error granted to the model per channel."""
     free = _free(law)
@@ -147,6 +148,7 @@ def fit_stripe(
     shift = np.zeros(len(data.fluence))
     sigma = np.sqrt(data.variance + (floor * np.maximum(data.signal, 0.0)) ** 2)
     damping = 1e-3
+    idle = 0
     state = _evaluate(data, law, theta, shift, sigma, free)
     for _ in range(iterations):
         normal, gradient, shift_step = _normal_equations(state, data, law, theta, shift)
@@ -155,7 +157,8 @@ def fit_stripe(
             damped = normal + damping * np.diag(np.diag(normal))
             step = _step(damped, gradient, theta, free)
             limit = _LARGEST_STEP[list(free)]
-            step *= min(1.0, float(np.min(limit / np.maximum(np.abs(step), 1e-12))))
+            # One by one: a parameter the data leave open must not hold up the others.
+            step = np.clip(step, -limit, limit)
             moved = theta.copy()
             moved[list(free)] += step
             moved = _bounded(_tied(law, moved[None]))[0]
@@ -171,7 +174,8 @@ def fit_stripe(
         theta, shift = moved, new_shift
         damping = max(damping / 8.0, 1e-9)
         state = _evaluate(data, law, theta, shift, sigma, free)
-        if gained < 1e-4 * max(state.cost, 1.0) and gained < 0.05 + 1e-3 * state.cost:
+        idle = idle + 1 if gained < _IDLE_GAIN + 1e-5 * state.cost else 0
+        if idle == 2:  # once may be a long step cut short
             break
     normal, _, _ = _normal_equations(state, data, law, theta, shift)
     covariance = np.zeros((len(NAMES), len(NAMES)))

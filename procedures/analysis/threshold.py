@@ -25,6 +25,7 @@ _COARSE_FLOORS = (0.3, 0.06, 0.015)
 _WINDOW = (0.7, 0.3)  # of ln fluence, below and above: records of the two-length ratio
 _REFINED_STARTS = 3
 _HOPELESS = 3.0
+_NEARLY_LINEAR = -1.5  # ln c of ln(1 + c F / F_th)
 _POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
 
 
@@ -119,21 +120,36 @@ def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[Stripe
         fit = fit_stripe(thinned, law, fit.theta, floor=_COARSE_FLOORS[1], iterations=8)
         refined.append(fit)
     coarse = min(refined, key=lambda fit: fit.chi2)
-    trials = [_narrowed(data, one, coarse) for one in LAWS]
+    poisson = _narrowed(data, "poisson", coarse)
+    linear = _narrowed(data, "linear", coarse)
+    # The wider laws contain these two, and start from them: they cannot do worse.
+    trials = [
+        poisson,
+        _narrowed(data, "free poisson", poisson),
+        linear,
+        _narrowed(data, "logarithmic", linear),
+    ]
     least = min(trial.chi2 for trial in trials)
     # Laws that are far off at a wide tolerance have no say, and take long to settle.
     chosen = [trial for trial in trials if trial.chi2 < _HOPELESS * least + 100.0]
-    return [fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in chosen]
+    fits = {one.law: fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in chosen}
+    for wide, narrow in (("logarithmic", "linear"), ("free poisson", "poisson")):
+        if narrow in fits and (wide not in fits or fits[wide].chi2 > fits[narrow].chi2 + 1.0):
+            start = fits[narrow].theta.copy()
+            if wide == "logarithmic":
+                start[INDEX["ln_law_shape"]] = 2.0 * _NEARLY_LINEAR
+            fits[wide] = fit_stripe(data, wide, start, floor=MODEL_FLOOR)
+    return list(fits.values())
 
 
-def _narrowed(data: FitData, law: str, coarse: StripeFit) -> StripeFit:
-    """Fit under a law from where the coarse fit ended, the tolerance drawn in step by step."""
-    start = coarse.theta.copy()
-    if law == "logarithmic" and coarse.law != law:
-        start[INDEX["ln_law_shape"]] = 0.0
-    if law != coarse.law:
+def _narrowed(data: FitData, law: str, before: StripeFit) -> StripeFit:
+    """Fit under a law from where another fit ended, the tolerance drawn in."""
+    start = before.theta.copy()
+    if law == "logarithmic" and before.law == "linear":
+        start[INDEX["ln_law_shape"]] = _NEARLY_LINEAR
+    if law != before.law:
         start = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12).theta
-    return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=12)
+    return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=15)
 
 
 def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
