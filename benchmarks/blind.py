@@ -95,7 +95,7 @@ def one(number: int) -> dict[str, tuple[float | None, float | None, float]]:
     film = Film(resolve("CsPbBr3-9nm", parameters), STRIPE_CM)
     true = {name: parameters[name] for name in results if name in parameters}
     true["slope_below"] = truth.slope_below(film, sweep)
-    true["slope_above"] = truth.slope_above(film, sweep)
+    true["slope_above"] = truth.slope_above(film)
     return {
         name: (results[name].value, results[name].stderr, float(true[name]))  # type: ignore[misc]
         for name in results
@@ -115,9 +115,8 @@ def main() -> None:
     with ProcessPoolExecutor(given.processes) as pool:
         rows = list(pool.map(one, numbers))
     print(f"{given.samples} samples, {time.perf_counter() - start:.0f} s")
-    print(
-        f"{'result':24}{'bias/stderr':>12}{'within 1':>10}{'within 2':>10}{'rel. error':>12}{'null':>6}"
-    )
+    heads = ("bias/stderr", "within 1", "within 2", "rel. error", "null")
+    print(f"{'result':24}" + "".join(f"{head:>12}" for head in heads))
     for name in sorted({key for row in rows for key in row}):
         found = [row[name] for row in rows if name in row]
         good = [(v, s, t) for v, s, t in found if v is not None and s]

@@ -122,7 +122,7 @@ def _drain_socket(adapter: Any) -> bool:
     Its own flush waits 0.1 s for more, which every exchange of a driver that drains first would
     pay. Anything unexpected about the session leaves the work to that flush.
     """
-    connection = getattr(adapter, "connection", None)
+    connection: Any = getattr(adapter, "connection", None)
     sessions = getattr(getattr(connection, "visalib", None), "sessions", None)
     if sessions is None:
         return False

@@ -20,6 +20,11 @@ from procedures.analysis.results import Analysis
 from procedures.registry import measurement
 from procedures.running.runfile import RunFile
 
+# A grating and a silicon detector whose response was not measured: a few parts in a thousand per
+# nm, as efficiency curves of both show between 450 and 650 nm.
+RESPONSE_TILT_UNC_PER_NM = 0.002
+RESPONSE_BEND_UNC_PER_NM2 = 4e-5
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -100,6 +105,8 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         direction=records["direction"],
         reference_fluence_uJ_cm2=float(run.parameters["reference_fluence_uJ_cm2"]),
         pulse_spread=_spread(records["pulse_energy"], records["pulse_energy_spread"]),
+        response_tilt_unc_per_nm=RESPONSE_TILT_UNC_PER_NM,
+        response_bend_unc_per_nm2=RESPONSE_BEND_UNC_PER_NM2,
         wavelength_unc_nm=float(run.facts.get("wavelength_unc_nm", 0.0)),
     )
     return analyze_power_sweep(data), data

@@ -143,7 +143,7 @@ def value(analysis: Analysis, name: str) -> tuple[float, float]:
     return result.value, result.stderr
 
 
-FLUENCE = np.geomspace(2.0, 80.0, 26)
+FLUENCE = np.geomspace(2.0, 80.0, 22)
 PRESET = Film()
 
 
@@ -352,18 +352,18 @@ class TestHonestNulls:
 class TestDownSweep:
     def test_same_way_down_is_used(self):
         up = sweep(PRESET, FLUENCE[::2], 6)
-        down = replace(sweep(PRESET, FLUENCE[1::2], 7), direction=np.full(13, -1))
+        down = replace(sweep(PRESET, FLUENCE[1::2], 7), direction=np.full(11, -1))
         analysis = analyze_power_sweep(joined(up, down))
         assert not any("way down" in warning for warning in analysis.warnings)
-        assert len(analysis.curves["separated_fluence_uJ_cm2"]) == 26
+        assert len(analysis.curves["separated_fluence_uJ_cm2"]) == 22
 
     def test_damage_is_reported_and_left_out(self):
         up = sweep(PRESET, FLUENCE[::2], 6)
         down = sweep(Film(seed=1.7, threshold=23.0), FLUENCE[1::2], 7)
-        down = replace(down, direction=np.full(13, -1))
+        down = replace(down, direction=np.full(11, -1))
         analysis = analyze_power_sweep(joined(up, down))
         assert any("way down is -" in warning for warning in analysis.warnings)
-        assert len(analysis.curves["separated_fluence_uJ_cm2"]) == 13
+        assert len(analysis.curves["separated_fluence_uJ_cm2"]) == 11
         assert value(analysis, "threshold_uJ_cm2")[0] == pytest.approx(22.0, rel=0.03)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -370,3 +371,13 @@ def test_a_full_disk_is_noticed_before_it_is_full(
     resumed.close("finished")
     with RunFile(path) as run:
         assert list(run.records("fluence")) == [0.0, 1.5]
+
+
+def test_a_real_bench_has_no_state_to_keep(tmp_path: Path) -> None:
+    path = runs.queued(tmp_path)
+    writer = RunWriter.start(path, dataclasses.replace(runs.start(), state_names=()))
+    writer.append(runs.record(0), {})
+    writer.close("finished")
+    with RunFile(path) as run:
+        assert run.state == {}
+        assert run.rows_complete == 1

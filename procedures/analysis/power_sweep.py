@@ -117,7 +117,7 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     sigma = float(np.hypot(threshold.rel_sigma, data.fluence_rel_unc))
     value = threshold.value
     results["threshold_uJ_cm2"] = Result(value, value * sigma, "uJ/cm^2")
-    _slopes(results, warnings, pool, threshold, fitted)
+    _slopes(results, warnings, pool, threshold, fitted, data.fluence_rel_unc)
     _stimulated(results, warnings, curves, data, pool, look, threshold, fitted)
     _two_lengths(results, warnings, curves, data, records, look, threshold)
     _draw(curves, pool, threshold, fitted)
@@ -212,9 +212,16 @@ def _supported(threshold: Threshold, pool: Records, warnings: list[str]) -> bool
 def _put_spontaneous(results: dict[str, Result], band: Line | None, data: PowerSweepData) -> None:
     if band is None:
         return
-    peak_sigma = float(np.hypot(band.peak_sigma_nm, data.wavelength_unc_nm))
-    results["spontaneous_peak_nm"] = Result(band.peak_nm, peak_sigma, "nm")
-    results["spontaneous_fwhm_nm"] = Result(band.fwhm_nm, band.fwhm_sigma_nm, "nm")
+    # A response that tilts by t per nm moves a Gaussian band by t sigma^2; one that bends by c per
+    # nm^2 changes its width by c sigma^2 / 2 of itself.
+    square = (band.fwhm_nm / 2.3548) ** 2
+    tilted = data.response_tilt_unc_per_nm * square
+    peak = float(np.linalg.norm([band.peak_sigma_nm, data.wavelength_unc_nm, tilted]))
+    bent = 0.5 * data.response_bend_unc_per_nm2 * square * band.fwhm_nm
+    results["spontaneous_peak_nm"] = Result(band.peak_nm, peak, "nm")
+    results["spontaneous_fwhm_nm"] = Result(
+        band.fwhm_nm, float(np.hypot(band.fwhm_sigma_nm, bent)), "nm"
+    )
 
 
 def _slopes(
@@ -223,6 +230,7 @@ def _slopes(
     pool: Records,
     threshold: Threshold,
     fitted: FitData,
+    fluence_rel_unc: float,
 ) -> None:
     intensity, sigma = band_intensity(pool)
     x, y = np.log(pool.fluence), np.log(np.maximum(intensity, 1e-300))
@@ -240,6 +248,10 @@ def _slopes(
     if found[0] is not None:
         slopes = [one[0] for one in found if one is not None]
         error = float(np.hypot(found[0][1], 0.5 * (max(slopes) - min(slopes))))
+        # The line is straight for no film: a scale that is off looks at another stretch of it.
+        below = pool.fluence < BELOW * threshold.value
+        bend = float(np.polyfit(x[below], y[below], 2)[0]) if below.sum() > 3 else 0.0
+        error = float(np.hypot(error, 2.0 * bend * fluence_rel_unc))
         results["slope_below"] = Result(found[0][0], error, "1")
     else:
         warnings.append("slope_below: fewer than three records, or too close, below 0.6 threshold")

@@ -41,6 +41,8 @@ class PowerSweepData:
         pulse_spread: relative standard deviation of single pulses; 0 if not known.
         wavelength_unc_nm: one sigma of the wavelength scale.
         stripe_length_unc_cm: one sigma of the zero of the slit.
+        response_tilt_unc_per_nm, response_bend_unc_per_nm2: one sigma of the first and second
+            derivative of the logarithm of the spectrograph's response, where it is not corrected.
     """
 
     wavelength_nm: NDArray[np.float64]
@@ -62,6 +64,8 @@ class PowerSweepData:
     pulse_spread: float = 0.0
     wavelength_unc_nm: float = 0.0
     stripe_length_unc_cm: float = 0.004
+    response_tilt_unc_per_nm: float = 0.0
+    response_bend_unc_per_nm2: float = 0.0
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together; raises ValueError naming the column."""

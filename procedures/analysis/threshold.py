@@ -24,7 +24,9 @@ MODEL_TERM = 0.005
 _COARSE_FLOORS = (0.3, 0.06, 0.015)
 _WINDOW = (0.7, 0.3)  # of ln fluence, below and above: records of the two-length ratio
 _REFINED_STARTS = 3
-_HOPELESS = 3.0
+_HOPELESS = 1.3
+_GOOD_COARSE = 0.2  # chi-squared per degree at the wide tolerance that needs no other start
+_FAR_OFF = 2.0  # times that of the best, or of the good: a law that is dropped at once
 _NEARLY_LINEAR = -1.5  # ln c of ln(1 + c F / F_th)
 _POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
 
@@ -119,19 +121,22 @@ def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[Stripe
         fit = fit_stripe(thinned, law, start, floor=_COARSE_FLOORS[0], iterations=12)
         fit = fit_stripe(thinned, law, fit.theta, floor=_COARSE_FLOORS[1], iterations=8)
         refined.append(fit)
-    coarse = min(refined, key=lambda fit: fit.chi2)
+        if fit.reduced < _GOOD_COARSE:
+            break
+    coarse = min(refined, key=lambda fit: fit.reduced)
+    # The wider laws contain poisson and linear, and start from them: they cannot do worse.
     poisson = _narrowed(data, "poisson", coarse)
     linear = _narrowed(data, "linear", coarse)
-    # The wider laws contain these two, and start from them: they cannot do worse.
-    trials = [
+    found = [
         poisson,
-        _narrowed(data, "free poisson", poisson),
+        _narrowed(data, "free poisson", coarse if poisson is None else poisson),
         linear,
-        _narrowed(data, "logarithmic", linear),
+        _narrowed(data, "logarithmic", coarse if linear is None else linear),
     ]
-    least = min(trial.chi2 for trial in trials)
+    trials = [trial for trial in found if trial is not None]
+    least = min((trial.chi2 for trial in trials), default=0.0)
     # Laws that are far off at a wide tolerance have no say, and take long to settle.
-    chosen = [trial for trial in trials if trial.chi2 < _HOPELESS * least + 100.0]
+    chosen = [trial for trial in trials if trial.chi2 < _HOPELESS * least + 60.0]
     fits = {one.law: fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in chosen}
     for wide, narrow in (("logarithmic", "linear"), ("free poisson", "poisson")):
         if narrow in fits and (wide not in fits or fits[wide].chi2 > fits[narrow].chi2 + 1.0):
@@ -142,13 +147,16 @@ def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[Stripe
     return list(fits.values())
 
 
-def _narrowed(data: FitData, law: str, before: StripeFit) -> StripeFit:
-    """Fit under a law from where another fit ended, the tolerance drawn in."""
+def _narrowed(data: FitData, law: str, before: StripeFit) -> StripeFit | None:
+    """Fit under a law from where another fit ended, the tolerance drawn in; None if far off."""
     start = before.theta.copy()
-    if law == "logarithmic" and before.law == "linear":
-        start[INDEX["ln_law_shape"]] = _NEARLY_LINEAR
+    if law == "logarithmic" and before.law != law:
+        start[INDEX["ln_law_shape"]] = _NEARLY_LINEAR if before.law == "linear" else 0.0
     if law != before.law:
-        start = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12).theta
+        trial = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12)
+        if trial.reduced > _FAR_OFF * max(before.reduced, _GOOD_COARSE):
+            return None
+        start = trial.theta
     return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=15)
 
 

@@ -324,12 +324,10 @@ class RunWriter:
             )
             for name, ds in self._datasets.items()
         }
-        states = np.array(
-            [
-                [(state or {}).get(name, np.nan) for name in self._state_names]
-                for _, state in records
-            ]
-        ).reshape(len(records), len(self._state_names))
+        states = np.full((len(records), self._state.shape[1]), np.nan)
+        for row, (_, state) in enumerate(records):
+            for place, name in enumerate(self._state_names):
+                states[row, place] = (state or {}).get(name, np.nan)
         if not self._journal.full:
             parts = [np.array([first, len(records)], dtype="<u8").tobytes()]
             parts += [block.tobytes() for block in blocks.values()]
@@ -543,9 +541,11 @@ class RunFile:
     def state(self) -> dict[str, float]:
         """The bench's state after the last complete record ({} on a real bench)."""
         stored = self._acquisition.get("bench_state")
-        if stored is None or not self.rows_complete or not stored.shape[1]:
+        if stored is None or not self.rows_complete:
             return {}
         names = json.loads(stored.attrs["names"])
+        if not names:
+            return {}
         return dict(zip(names, map(float, stored[self.rows_complete - 1]), strict=True))
 
     @property
