@@ -12,10 +12,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _MAGIC = b"GBJOURN1"
 _HEAD = struct.Struct("<4sQI")  # kind, length, CRC of kind, length and content
-SKELETON, ROWS, LOG = b"SKEL", b"ROWS", b"LOGL"
+SKELETON, ROWS, LOG, STATE = b"SKEL", b"ROWS", b"LOGL", b"STAT"
 LARGEST_BYTES = 4 * 2**30
 
 
@@ -40,11 +41,16 @@ class Journal:
         """Whether it has grown beyond what a run can afford; rows are then HDF5's alone."""
         return self.size > LARGEST_BYTES
 
-    def add(self, kind: bytes, content: bytes) -> None:
-        """Append an entry."""
-        length = len(content)
-        crc = zlib.crc32(content, zlib.crc32(kind + struct.pack("<Q", length)))
-        self._write(_HEAD.pack(kind, length, crc) + content)
+    def add(self, kind: bytes, *parts: Any) -> None:
+        """Append an entry: the bytes of its parts (contiguous arrays, too), one after the other."""
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        length = sum(map(len, views))
+        crc = zlib.crc32(kind + struct.pack("<Q", length))
+        for view in views:
+            crc = zlib.crc32(view, crc)
+        self._write(_HEAD.pack(kind, length, crc))
+        for view in views:
+            self._write(view)
 
     def sync(self) -> None:
         """Force what was added to the disk."""
@@ -56,12 +62,11 @@ class Journal:
         if remove:
             self.path.unlink(missing_ok=True)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Any) -> None:
         view = memoryview(data)
+        self.size += len(view)
         while view:
-            written = self._file.write(view)
-            view = view[written:]
-        self.size += len(data)
+            view = view[self._file.write(view) :]
 
 
 def entries(path: Path) -> Iterator[tuple[bytes, bytes]]:

@@ -22,11 +22,14 @@ from procedures.running.header import RunHeader, RunStart
 
 LIBVER = ("v110", "v110")
 STATUS_DTYPE, TIME_DTYPE, LOG_DTYPE, LEVEL_DTYPE = "S16", "S40", "S240", "S8"
-ROWS_PER_CHUNK, ARRAYS_PER_CHUNK = 1024, 16
+ROWS_PER_CHUNK, ARRAYS_PER_CHUNK = 1024, 64
+CHUNK_BYTES = 2**18
+"""A chunk that is not full is written again with every record: so not larger than this, or one."""
 HC_EV_NM = 1239.841984
 """Photon energy times wavelength (eV nm), CODATA 2018."""
 
 ACQUISITION, RECORDS, DATA = "entry/acquisition", "entry/records", "entry/data"
+_SUB_TYPES = ("time resolved", "imaging", "pump-probe")
 _GROUPS = {
     "monochromator": ("monochromator", "NXmonochromator"),
     "camera": ("detector_ccd", "NXdetector"),
@@ -56,10 +59,12 @@ def group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
 
 def put(parent: h5py.Group, name: str, value: Any, unit: str = "", long_name: str = "") -> Any:
     """Write one field with its unit."""
-    if isinstance(value, list | tuple):
-        value = np.asarray(
-            value, dtype=float if not value or not isinstance(value[0], str) else None
-        )
+    if value is None:  # not given
+        value = h5py.Empty("f8")
+    elif isinstance(value, str):
+        value = value.replace("\0", "\ufffd").encode(errors="replace").decode()
+    elif isinstance(value, list | tuple):
+        value = np.asarray(value) if value else np.zeros(0)
         if value.dtype.kind in "US":
             value = np.asarray([str(one) for one in value], dtype=h5py.string_dtype())
     field = parent.create_dataset(name, data=value)
@@ -110,8 +115,8 @@ def write_queued(file: h5py.File, header: RunHeader) -> None:
     for name, quantity in header.parameters.items():
         put(parameters, name, quantity.value, quantity.unit)
     plan = group(acquisition, "plan", "NXcollection")
-    for name in header.plan[0] if header.plan else ():
-        put(plan, name, np.array([point[name] for point in header.plan]))
+    for name in dict.fromkeys(key for point in header.plan for key in point):
+        put(plan, name, np.array([point.get(name, np.nan) for point in header.plan]))
     _write_log(acquisition)
 
 
@@ -128,15 +133,19 @@ def write_started(file: h5py.File, name: str, start: RunStart) -> None:
     file.attrs["file_name"] = name
     entry = file["entry"]
     entry.attrs["default"] = "data"
-    entry["start_time"][()] = isoformat(start.start_s).encode()
+    del entry["start_time"]
+    put(entry, "start_time", isoformat(start.start_s))
+    entry["acquisition/run_status"][()] = b"running"
     if start.spectroscopy is not None:
         definition = put(entry, "definition", "NXoptical_spectroscopy")
         definition.attrs["version"] = "v2024.02"
         definition.attrs["URL"] = (
             "https://manual.nexusformat.org/classes/applications/NXoptical_spectroscopy.html"
         )
-        put(entry, "experiment_type", "photoluminescence spectroscopy")
-        put(entry, "experiment_sub_type", start.spectroscopy)
+        put(entry, "experiment_type", "photoluminescence")
+        sub_type = put(entry, "experiment_sub_type", start.spectroscopy)
+        if start.spectroscopy not in _SUB_TYPES:
+            sub_type.attrs["custom"] = True
         put(entry, "experiment_description", str(entry["title"].asstr()[()]))
     put(entry["sample"], "physical_form", "quantum dots")
     _write_instrument(entry, start)
@@ -251,6 +260,7 @@ def _write_records(entry: h5py.Group, start: RunStart) -> None:
 def _mark_plot(records: h5py.Group, scalars: Sequence[str], start: RunStart) -> None:
     first = start.plot_axes[0] if start.plot_axes else ""
     wanted = next((name for name in ("shots", "time") if name in scalars), "")
+    wanted = wanted or next((name for name in scalars if name != first), "")
     if wanted and first in scalars:
         records.attrs["signal"] = wanted
         records.attrs["axes"] = [first]
@@ -259,12 +269,18 @@ def _mark_plot(records: h5py.Group, scalars: Sequence[str], start: RunStart) -> 
 
 def _create_column(records: h5py.Group, column: Column, axes: Mapping[str, Axis]) -> None:
     shape = tuple(len(axes[name].values) for name in column.axes)
-    rows = ARRAYS_PER_CHUNK if shape else ROWS_PER_CHUNK
+    rows = rows_per_chunk(shape, column.dtype)
     made = records.create_dataset(
         column.name, (0, *shape), column.dtype, maxshape=(None, *shape), chunks=(rows, *shape)
     )
     made.attrs["units"] = column.unit
     made.attrs["long_name"] = column.long_name
+
+
+def rows_per_chunk(shape: tuple[int, ...], dtype: Any) -> int:
+    """Return how many records of this shape stand in a chunk while they are recorded."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return max(1, min(ARRAYS_PER_CHUNK, CHUNK_BYTES // max(size, 1))) if shape else ROWS_PER_CHUNK
 
 
 def _link(parent: h5py.Group, name: str, target: h5py.Dataset) -> None:

@@ -10,13 +10,16 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
 
 from instruments.errors import BenchError
+from procedures.running.names import rename_exclusively
 
 
 class FileInUse(BenchError):
@@ -28,17 +31,24 @@ class FileInUse(BenchError):
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: host, process id, start time (seconds since 1970)."""
+    """A process: host, process id, start time (seconds since 1970).
+
+    mark: the start as the Linux kernel counts it, with the boot it belongs to; unlike `started_s`
+    it stays the same when the clock is set. "" elsewhere.
+    """
 
     host: str
     pid: int
     started_s: float
+    mark: str = ""
 
     @property
     def alive(self) -> bool:
         """Whether the process still runs (on another host: assumed)."""
         if self.host != socket.gethostname():
             return True
+        if self.mark:
+            return _mark(self.pid) == self.mark
         try:
             return bool(abs(psutil.Process(self.pid).create_time() - self.started_s) < 2.0)
         except psutil.Error:
@@ -50,7 +60,23 @@ class Owner:
 
 def me() -> Owner:
     """Return this process."""
-    return Owner(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+    return _process(os.getpid())
+
+
+@lru_cache(maxsize=2)
+def _process(number: int) -> Owner:
+    return Owner(socket.gethostname(), number, psutil.Process(number).create_time(), _mark(number))
+
+
+def _mark(pid: int) -> str:
+    """Return what tells process `pid` from any other, ever; "" if it is gone or unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = stat.rsplit(b")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] in (b"Z", b"X") else f"{boot}:{int(fields[19])}"
 
 
 def lock_path(path: Path) -> Path:
@@ -62,7 +88,12 @@ def owner(path: Path) -> Owner | None:
     """Return who holds the lock of a run file; None if nobody does."""
     try:
         found = json.loads(lock_path(path).read_text(encoding="utf-8"))
-        return Owner(str(found["host"]), int(found["pid"]), float(found["started_s"]))
+        return Owner(
+            str(found["host"]),
+            int(found["pid"]),
+            float(found["started_s"]),
+            str(found.get("mark", "")),
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -78,18 +109,21 @@ def is_being_written(path: Path) -> bool:
 def acquire(path: Path) -> None:
     """Take the lock; FileInUse if a living process (this one, too) holds it."""
     lock = lock_path(path)
-    for _ in range(2):
-        try:
-            number = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            found = owner(path)
-            if found is not None and found.alive:
-                raise FileInUse(f"{path} is being written by {found}") from None
-            lock.unlink(missing_ok=True)
-            continue
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            json.dump(asdict(me()), file)
-        return
+    written = lock.with_name(f"{lock.name}.{os.getpid()}-{threading.get_ident()}")
+    written.write_text(json.dumps(asdict(me())), encoding="utf-8")
+    try:
+        for _ in range(2):
+            try:
+                rename_exclusively(written, lock)  # whole from the moment it is seen
+            except FileExistsError:
+                found = owner(path)
+                if found is not None and found.alive:
+                    raise FileInUse(f"{path} is being written by {found}") from None
+                lock.unlink(missing_ok=True)
+                continue
+            return
+    finally:
+        written.unlink(missing_ok=True)
     raise FileInUse(f"{path}: its lock {lock.name} cannot be taken")
 
 

@@ -32,14 +32,15 @@ def place_exclusively(
     for number in range(1, 10_000):
         path = folder / (f"{stem}.h5" if number == 1 else f"{stem}-{number}.h5")
         try:
-            _rename_exclusively(temporary, path)
+            rename_exclusively(temporary, path)
         except FileExistsError:
             continue
         return path
     raise FileExistsError(f"{folder}: ten thousand files of the name {stem} exist")
 
 
-def _rename_exclusively(source: Path, target: Path) -> None:
+def rename_exclusively(source: Path, target: Path) -> None:
+    """Rename a file; FileExistsError, and nothing is touched, if `target` exists."""
     if os.name == "nt":
         os.rename(source, target)  # refuses an existing target there
         return

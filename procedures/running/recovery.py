@@ -11,17 +11,20 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from procedures.running import layout, lock
-from procedures.running.journal import LOG, ROWS, SKELETON, entries, journal_path
+from procedures.running.journal import LOG, ROWS, SKELETON, STATE, entries, journal_path
 from procedures.running.rewrite import rewriting
+from procedures.running.room import require_free, trim
 from procedures.running.runfile import NotARunFile, _append_log, need_space
 from procedures.running.superblock import mend
 
 _UNFINISHED = (b"running", b"paused")
+_BLOCK_BYTES = 16 * 2**20
 
 
 def recover(path: Path) -> bool:
@@ -30,6 +33,7 @@ def recover(path: Path) -> bool:
     Raises:
         FileInUse: its writer lives.
         NotARunFile: neither file nor journal can be read.
+        OSError: the folder or the disk takes no writes; nothing is changed.
     """
     if lock.is_being_written(path):
         raise lock.FileInUse(f"{path} is being written by {lock.owner(path)}")
@@ -38,6 +42,9 @@ def recover(path: Path) -> bool:
         return False
     lock.acquire(path)
     try:
+        journal = journal_path(path)
+        sizes = [one.stat().st_size for one in (path, journal) if one.exists()]
+        require_free(path.parent, 3 * sum(sizes))
         mended = path.with_name(f"{path.name}.mended.tmp")
         rebuilt = path.with_name(f"{path.name}.rebuilt.tmp")
         try:
@@ -47,9 +54,11 @@ def recover(path: Path) -> bool:
                 need_space(path, 3 * path.stat().st_size)
                 raise NotARunFile(path, "neither it nor its journal can be read")
             best = rebuilt if rows_rebuilt >= rows_mended else mended
+            if best == rebuilt and rows_mended >= 0:
+                _carry_end(mended, rebuilt)
             with rewriting(path) as temporary:
                 shutil.move(best, temporary)
-            journal_path(path).unlink(missing_ok=True)
+            journal.unlink(missing_ok=True)
         finally:
             for leftover in (mended, rebuilt):
                 leftover.unlink(missing_ok=True)
@@ -68,8 +77,10 @@ def _opens(path: Path) -> bool:
 
 def _mended_copy(path: Path, target: Path) -> int:
     """Mend a copy of the file itself; return its complete rows, -1 if it cannot be read."""
+    if not path.exists():
+        return -1
+    shutil.copyfile(path, target)
     try:
-        shutil.copyfile(path, target)
         mend(target)
         with h5py.File(target, "r+", libver=layout.LIBVER) as file:
             acquisition = file[layout.ACQUISITION]
@@ -84,11 +95,24 @@ def _mended_copy(path: Path, target: Path) -> int:
                     ds[rows - 1]  # the last complete row must be readable
                 ds.resize(rows, axis=0)
             acquisition["rows_complete"][()] = rows
-            return rows
+        trim(target)
+        return rows
     except Exception:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         return -1
+
+
+def _carry_end(mended: Path, rebuilt: Path) -> None:
+    """Take over how the run ended, which is written only when every row is in the journal."""
+    with (
+        h5py.File(mended, "r", libver=layout.LIBVER) as old,
+        h5py.File(rebuilt, "r+", libver=layout.LIBVER) as new,
+    ):
+        status = f"{layout.ACQUISITION}/run_status"
+        if old[status][()] in (b"finished", b"aborted", b"failed"):
+            for name in (status, "entry/end_time"):
+                new[name][()] = old[name][()]
 
 
 def _column_names(file: h5py.File) -> list[str]:
@@ -101,38 +125,57 @@ def _rebuilt_copy(path: Path, target: Path) -> int:
     kind, skeleton = next(content, (b"", b""))
     if kind != SKELETON:
         return -1
+    target.write_bytes(skeleton)
     try:
-        target.write_bytes(skeleton)
         with h5py.File(target, "r+", libver=layout.LIBVER) as file:
             acquisition = file[layout.ACQUISITION]
             rows = int(acquisition["rows_complete"][()])
-            for kind, block in content:
-                if kind == ROWS:
-                    rows = _replay(file, block, rows)
-                elif kind == LOG:
-                    _append_log(file, [tuple(line) for line in json.loads(block)])
-            acquisition["rows_complete"][()] = rows
             if acquisition["run_status"][()] not in _UNFINISHED:
                 acquisition["run_status"][()] = b"running"
-            return rows
+            waiting: list[bytes] = []
+            size = 0
+            lines: list[tuple[float, str, str]] = []
+            for kind, block in content:
+                if kind == ROWS:
+                    waiting.append(block)
+                    size += len(block)
+                    if size > _BLOCK_BYTES:
+                        rows, waiting, size = _replay(file, waiting, rows), [], 0
+                elif kind == LOG:
+                    lines += [tuple(line) for line in json.loads(block)]
+                elif kind == STATE:
+                    status, end_time = json.loads(block)
+                    acquisition["run_status"][()] = status.encode()
+                    file["entry/end_time"][()] = end_time.encode()
+            rows = _replay(file, waiting, rows)
+            _append_log(file, lines)
+            acquisition["rows_complete"][()] = rows
+        return rows
     except Exception:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         return -1
 
 
-def _replay(file: h5py.File, block: bytes, rows: int) -> int:
-    """Append one block of the journal; return the rows there are then."""
-    first, count = (int(value) for value in np.frombuffer(block, "<u8", 2))
-    if first != rows:
-        raise ValueError(f"the journal goes on at row {first}, the file ends at {rows}")
-    offset = 16
+def _replay(file: h5py.File, blocks: list[bytes], rows: int) -> int:
+    """Append blocks of the journal; return the rows there are then."""
     series = [file[layout.RECORDS][name] for name in _column_names(file)]
-    for ds in [*series, file[f"{layout.ACQUISITION}/bench_state"]]:
-        shape = (count, *ds.shape[1:])
-        items = int(np.prod(shape, dtype=np.int64))
-        values = np.frombuffer(block, ds.dtype, items, offset).reshape(shape)
-        offset += items * ds.dtype.itemsize
-        ds.resize(first + count, axis=0)
-        ds[first:] = values
-    return first + count
+    series.append(file[f"{layout.ACQUISITION}/bench_state"])
+    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in series]
+    end = rows
+    for block in blocks:
+        first, count = (int(value) for value in np.frombuffer(block, "<u8", 2))
+        if first != end:
+            raise ValueError(f"the journal goes on at row {first}, the file ends at {end}")
+        offset = 16
+        for ds, part in zip(series, parts, strict=True):
+            shape = (count, *ds.shape[1:])
+            items = int(np.prod(shape, dtype=np.int64))
+            part.append(np.frombuffer(block, ds.dtype, items, offset).reshape(shape))
+            offset += items * ds.dtype.itemsize
+        end += count
+    for ds, part in zip(series, parts, strict=True):
+        if part:
+            ds.resize(end, axis=0)
+            ds[rows:] = np.concatenate(part)
+    return end

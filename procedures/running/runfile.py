@@ -8,15 +8,17 @@ slow rates); a failed write makes the next `append` or `check` raise WriteFailed
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -24,18 +26,22 @@ import numpy.typing as npt
 
 from instruments.errors import BenchError
 from procedures.columns import Column, Quantity
-from procedures.running import layout, lock
+from procedures.running import layout, lock, room
 from procedures.running.header import INTERRUPTED, RunHeader, RunStart
-from procedures.running.journal import LOG, ROWS, Journal
+from procedures.running.journal import LOG, ROWS, STATE, Journal
 from procedures.running.names import place_exclusively
+from procedures.running.packing import Packed, Packer
 from procedures.running.rewrite import copy_file, rewriting, sync_folder
+from procedures.running.superblock import Mended
 
+T = TypeVar("T")
 GROUP_S = 0.2
 """Records are written together at most this long after the first of them was handed over."""
 LARGEST_PENDING_BYTES = 512 * 2**20
 RESERVE_BYTES = 2 * 2**20
 """Kept free: HDF5 does not survive a disk that is full to the last byte, its close needs room."""
 _LOG_CHUNK = 230
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class WriteFailed(BenchError):
@@ -71,6 +77,13 @@ class NotARunFile(BenchError):
         self.file = str(path)
 
 
+class NotResumable(BenchError):
+    """A run that cannot go on: it is finished, or has not started."""
+
+    exit_code = 2
+    code = "resume"
+
+
 def create_queued(folder: Path, header: RunHeader) -> Path:
     """Create the file of a run that waits, exclusively; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +108,7 @@ def create_queued(folder: Path, header: RunHeader) -> Path:
 
 def mark_status(path: Path, status: str, lines: Iterable[tuple[float, str, str]] = ()) -> None:
     """Rewrite a file that is not being recorded with another status and more log lines."""
-    with rewriting(path) as temporary:
+    with lock.held(path), rewriting(path) as temporary:
         copy_file(path, temporary)
         with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
             file[f"{layout.ACQUISITION}/run_status"][()] = status.encode()
@@ -105,8 +118,8 @@ def mark_status(path: Path, status: str, lines: Iterable[tuple[float, str, str]]
 class RunWriter:
     """Appends the records of one run; made by `start` or `resume_writer`.
 
-    `broken` is set once HDF5 itself failed to write: its clean-up when the process ends may then
-    crash, and a command had better leave without it.
+    `broken` is set once HDF5 failed to write and could not be turned away from the file: its
+    clean-up when the process ends may then crash, and a command had better leave without it.
     """
 
     broken = False
@@ -117,7 +130,9 @@ class RunWriter:
         self._rows = started_rows
         self._failure: BaseException | None = None
         self._condition = threading.Condition()
-        self._records: list[tuple[Mapping[str, Any], Mapping[str, float] | None]] = []
+        self._records: list[Packed] = []
+        self._turned_away = False
+        self._urgent = False
         self._pending_bytes = 0
         self._log: list[tuple[float, str, str]] = []
         self._status: str | None = None
@@ -127,28 +142,42 @@ class RunWriter:
         self._journal = Journal(path, skeleton)
         # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
         self._file = h5py.File(path, "r+", libver=layout.LIBVER, locking=False)
-        self._columns = [
+        try:
+            with self._hdf5():
+                self._open_series()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._file.close()
+            self._journal.close(remove=False)
+            raise
+        self._thread = threading.Thread(target=self._work, name="run file", daemon=True)
+        self._thread.start()
+
+    def _open_series(self) -> None:
+        """Find what will be written, and from here on write as SWMR."""
+        columns = [
             Column(one["name"], one["unit"], one["long_name"], one["dtype"], tuple(one["axes"]))
             for one in json.loads(self._text("columns"))
         ]
-        self._names = frozenset(column.name for column in self._columns)
-        self._arrays = tuple(column.name for column in self._columns if column.axes)
         records = self._file[layout.RECORDS]
-        self._datasets = {column.name: records[column.name] for column in self._columns}
+        self._datasets = {column.name: records[column.name] for column in columns}
         self._row_bytes = sum(
             int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
             for ds in self._datasets.values()
         )
         acquisition = self._file[layout.ACQUISITION]
         self._state = acquisition["bench_state"]
-        self._state_names = json.loads(self._state.attrs["names"])
+        self._packer = Packer(
+            [(name, ds.dtype, ds.shape[1:]) for name, ds in self._datasets.items()],
+            json.loads(self._state.attrs["names"]),
+        )
         self._counter = acquisition["rows_complete"]
         self._status_field = acquisition["run_status"]
         self._end_field = self._file["entry/end_time"]
         self._status_field[()] = b"running"
+        self._room = room.Room(self._file)
+        self._room.ask(0)
         self._file.swmr_mode = True
-        self._thread = threading.Thread(target=self._work, name="run file", daemon=True)
-        self._thread.start()
 
     @classmethod
     def start(cls, path: Path, start: RunStart) -> RunWriter:
@@ -166,7 +195,7 @@ class RunWriter:
                 with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
                     layout.write_started(file, path.name, start)
             return cls(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # h5py: RuntimeError where a flush failed
             lock.release(path)
             raise WriteFailed(f"{path} cannot be started: {error}") from error
         except BaseException:
@@ -181,14 +210,11 @@ class RunWriter:
     def append(self, record: Mapping[str, Any], state: Mapping[str, float] | None = None) -> None:
         """Take a record: a value for each column, and the bench's state after it.
 
-        Cheap; the write happens in another thread. Raises WriteFailed if an earlier one failed,
-        or if more is waiting than memory is meant to hold; ValueError if columns are missing.
+        Cheap; the write happens in another thread, of a copy. Raises WriteFailed if an earlier one
+        failed, or if more is waiting than memory is meant to hold; ValueError, and nothing is
+        taken, if the record does not fit the columns.
         """
-        if record.keys() != self._names:
-            wrong = sorted(self._names.symmetric_difference(record))
-            raise ValueError(f"the record's columns are not those of the run: {', '.join(wrong)}")
-        if self._arrays:
-            record = {**record, **{name: np.array(record[name]) for name in self._arrays}}
+        packed = self._packer.pack(record, state)
         with self._condition:
             self._raise_failure()
             if self._pending_bytes > LARGEST_PENDING_BYTES:
@@ -196,7 +222,7 @@ class RunWriter:
                     f"{self.path}: records come faster than the disk takes them; "
                     f"{len(self._records)} are waiting"
                 )
-            self._records.append((record, state))
+            self._records.append(packed)
             self._pending_bytes += self._row_bytes
             if len(self._records) == 1:
                 self._condition.notify_all()
@@ -209,7 +235,10 @@ class RunWriter:
     def wait_durable(self, timeout_s: float = 10.0) -> None:
         """Wait until everything appended is on disk; WriteFailed if it is not in time."""
         with self._condition:
-            target = self._durable + len(self._records) + (self._rows - self._durable)
+            target = self._rows + len(self._records)
+            if self._durable < target:
+                self._urgent = True
+                self._condition.notify_all()
             done = self._condition.wait_for(
                 lambda: self._failure is not None or self._durable >= target, timeout_s
             )
@@ -233,34 +262,62 @@ class RunWriter:
         """Write what is waiting, the end, and close.
 
         After a failed write the status becomes "failed" where it can still be written, and
-        WriteFailed is raised; the journal is then left beside the file.
+        WriteFailed is raised; the journal stays beside the file if the file needs it.
         """
         with self._condition:
             self._closing = True
             self._condition.notify_all()
         self._thread.join()
+        ended = False
         try:
+            end_time = layout.isoformat(time.time() if moment is None else moment)
             if self._failure is not None:
                 status = "failed"
-            self._write_log()
-            self._status_field[()] = status.encode()
-            self._end_field[()] = layout.isoformat(
-                time.time() if moment is None else moment
-            ).encode()
-            self._file.flush()
-            os.fsync(self._file.id.get_vfd_handle())
+                with contextlib.suppress(OSError):
+                    self._journal_end(status, end_time)
+            else:
+                self._write_log()
+                self._journal_end(status, end_time)
+            if not self._turned_away:
+                self._end(status, end_time)
+                ended = True  # whatever failed: the file itself is whole and says so
         except Exception as error:
             self._failure = self._failure or error
         finally:
-            if self._failure is not None and not isinstance(self._failure, DiskFull):
-                RunWriter.broken = True
             with contextlib.suppress(Exception):
                 self._file.close()
+            try:
+                if not self._turned_away:
+                    room.trim(self.path)  # on disk before the journal goes
+            except OSError as error:
+                self._failure, ended = self._failure or error, False
             with contextlib.suppress(Exception):
-                whole = self._failure is None or isinstance(self._failure, DiskFull)
-                self._journal.close(remove=whole)
+                self._journal.close(remove=ended)
             lock.release(self.path)
         self._raise_failure()
+
+    def _journal_end(self, status: str, end_time: str) -> None:
+        self._journal.add(STATE, json.dumps([status, end_time]).encode())
+        self._journal.sync()
+
+    def _end(self, status: str, end_time: str) -> None:
+        """Write status and end; both are in place already, so that a full disk has room for it."""
+        with self._hdf5():
+            self._status_field[()] = status.encode()
+            self._end_field[()] = end_time.encode()
+            self._file.flush()
+            os.fsync(self._file.id.get_vfd_handle())
+
+    @contextlib.contextmanager
+    def _hdf5(self) -> Iterator[None]:
+        """Write by HDF5; if that fails, HDF5 is turned away from the file before it harms us."""
+        try:
+            yield
+        except Exception:
+            self._turned_away = True
+            if not room.turn_away(self._file):
+                RunWriter.broken = True
+            raise
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -284,7 +341,8 @@ class RunWriter:
                     return
                 wait_s = GROUP_S - (time.monotonic() - last)
                 if wait_s > 0 and not self._closing:
-                    self._condition.wait_for(lambda: self._closing, wait_s)
+                    self._condition.wait_for(lambda: self._closing or self._urgent, wait_s)
+                self._urgent = False
                 records, self._records = self._records, []
                 self._pending_bytes = 0
                 status, self._status = self._status, None
@@ -294,15 +352,16 @@ class RunWriter:
                 if records:
                     self._write_rows(records)
                 self._write_log()
-                if status is not None:
-                    self._status_field[()] = status.encode()
-                self._file.flush()
-                if records:
-                    self._counter[()] = self._rows
-                    self.rows_complete = self._rows
+                with self._hdf5():
+                    if status is not None:
+                        self._status_field[()] = status.encode()
                     self._file.flush()
-                if self._journal.full:
-                    os.fsync(self._file.id.get_vfd_handle())
+                    if records:
+                        self._counter[()] = self._rows
+                        self._file.flush()
+                    if self._journal.full:
+                        os.fsync(self._file.id.get_vfd_handle())
+                self.rows_complete = self._rows
             except Exception as error:
                 with self._condition:
                     self._failure = error
@@ -313,32 +372,20 @@ class RunWriter:
                 self._durable = self._rows
                 self._condition.notify_all()
 
-    def _write_rows(
-        self, records: list[tuple[Mapping[str, Any], Mapping[str, float] | None]]
-    ) -> None:
+    def _write_rows(self, records: list[Packed]) -> None:
         first = self._rows - len(records)
         need_space(self.path, 2 * len(records) * self._row_bytes)
-        blocks = {
-            name: np.array([record[name] for record, _ in records], dtype=ds.dtype).reshape(
-                len(records), *ds.shape[1:]
-            )
-            for name, ds in self._datasets.items()
-        }
-        states = np.full((len(records), self._state.shape[1]), np.nan)
-        for row, (_, state) in enumerate(records):
-            for place, name in enumerate(self._state_names):
-                states[row, place] = (state or {}).get(name, np.nan)
+        blocks, states = self._packer.blocks(records)
+        series = [*self._datasets.values(), self._state]
+        self._room.ask(sum(_growth(ds, self._rows) for ds in series))
         if not self._journal.full:
-            parts = [np.array([first, len(records)], dtype="<u8").tobytes()]
-            parts += [block.tobytes() for block in blocks.values()]
-            self._journal.add(ROWS, b"".join([*parts, states.tobytes()]))
+            place = np.array([first, len(records)], dtype="<u8")
+            self._journal.add(ROWS, place, *blocks.values(), states.reshape(-1))
             self._journal.sync()
-        for name, block in blocks.items():
-            ds = self._datasets[name]
-            ds.resize(self._rows, axis=0)
-            ds[first:] = block
-        self._state.resize(self._rows, axis=0)
-        self._state[first:] = states
+        with self._hdf5():
+            for ds, block in zip(series, [*blocks.values(), states], strict=True):
+                ds.resize(self._rows, axis=0)
+                ds[first:] = block
 
     def _write_log(self) -> None:
         with self._condition:
@@ -348,15 +395,30 @@ class RunWriter:
         if not self._journal.full:
             self._journal.add(LOG, json.dumps(lines).encode())
             self._journal.sync()
-        _append_log(self._file, lines)
+        log = self._file[f"{layout.ACQUISITION}/log"]
+        added = sum(len(_fold(text)) for _, _, text in lines)
+        rows = len(log["time"]) + added
+        self._room.ask(sum(_growth(log[name], rows) for name in log))
+        with self._hdf5():
+            _append_log(self._file, lines)
+
+
+def _growth(series: h5py.Dataset, rows: int) -> int:
+    """Return how many bytes a series takes at most to reach so many rows: whole chunks, index."""
+    tall, *wide = series.chunks
+    per_chunk = series.dtype.itemsize * tall * int(np.prod(wide, dtype=np.int64))
+    chunks = -(-rows // tall) - series.shape[0] // tall
+    return int(chunks * (per_chunk + 64))
 
 
 def _append_log(file: h5py.File, lines: list[tuple[float, str, str]]) -> None:
     folded = [(moment, level, part) for moment, level, text in lines for part in _fold(text)]
     log = file[f"{layout.ACQUISITION}/log"]
     first = log["time"].shape[0]
+    if not folded:
+        return
     for name, values in zip(("time", "level", "text"), zip(*folded, strict=True), strict=False):
-        encoded = [v.encode() if isinstance(v, str) else v for v in values]
+        encoded = [v.encode(errors="replace") if isinstance(v, str) else v for v in values]
         log[name].resize(first + len(folded), axis=0)
         log[name][first:] = np.array(encoded, dtype=log[name].dtype)
 
@@ -365,7 +427,7 @@ def _fold(text: str) -> list[str]:
     """Cut a text into pieces that fit the log's fixed length in UTF-8."""
     pieces, piece = [], ""
     for letter in text.replace("\n", " | "):
-        if len((piece + letter).encode()) > _LOG_CHUNK:
+        if len((piece + letter).encode(errors="replace")) > _LOG_CHUNK:
             pieces.append(piece)
             piece = ""
         piece += letter
@@ -373,21 +435,44 @@ def _fold(text: str) -> list[str]:
 
 
 def resume_writer(path: Path) -> RunWriter:
-    """Open a file that is not finished for more records (after `recover`)."""
+    """Open a file that is not finished for more records (after `recover`).
+
+    Raises NotResumable if the run is finished or has not started; FileInUse; WriteFailed.
+    """
     from procedures.running.recovery import recover
+    from procedures.running.storing import rewrite_for_records
 
     recover(path)
     lock.acquire(path)
     try:
         with h5py.File(path, "r", libver=layout.LIBVER) as file:
             rows = int(file[f"{layout.ACQUISITION}/rows_complete"][()])
-        # A copy, so that a crash in the first moments leaves what there was.
-        with rewriting(path) as temporary:
-            copy_file(path, temporary)
+            status = file[f"{layout.ACQUISITION}/run_status"][()].decode()
+            if status == "finished":
+                raise NotResumable(f"{path}: the run is finished, there is nothing to go on with")
+            if layout.RECORDS not in file:
+                raise NotResumable(f"{path}: the run has not started; start it")
+        rewrite_for_records(path)
         return RunWriter(path, started_rows=rows)
+    except (OSError, RuntimeError) as error:
+        lock.release(path)
+        raise WriteFailed(f"{path} cannot be resumed: {error}") from error
     except BaseException:
         lock.release(path)
         raise
+
+
+def _guarded(read: Callable[..., T]) -> Callable[..., T]:
+    """Say NotARunFile where a damaged file makes a reading method fail in some way of HDF5's."""
+
+    @functools.wraps(read)
+    def guarded(self: RunFile, *args: Any) -> T:
+        try:
+            return read(self, *args)
+        except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise NotARunFile(self.path, f"{read.__name__} cannot be read ({error})") from error
+
+    return guarded
 
 
 class RunFile:
@@ -404,10 +489,18 @@ class RunFile:
             raise NotARunFile(path, "there is no such file")
         self._alive = lock.is_being_written(self.path)
         try:
-            if not self._alive and lock.owner(self.path) != lock.me():
-                recover(self.path)
-            self._file = h5py.File(self.path, "r", libver=layout.LIBVER, swmr=True, locking=False)
-        except NotARunFile:
+            written = self._alive or lock.owner(self.path) == lock.me()
+            where: Any = self.path
+            if not written:
+                where = self._recovered(recover)
+            # As SWMR only beside a writer: a damaged file opened so can hang for ever.
+            self._file = h5py.File(
+                where,
+                "r",
+                libver=layout.LIBVER,
+                **({"swmr": True, "locking": False} if written else {"locking": False}),
+            )
+        except BenchError:
             raise
         except (OSError, ValueError, RuntimeError) as error:
             raise NotARunFile(path, str(error)) from None
@@ -418,6 +511,16 @@ class RunFile:
         except Exception as error:
             self._file.close()
             raise NotARunFile(path, f"it is another HDF5 file ({error})") from None
+
+    def _recovered(self, recover: Callable[[Path], bool]) -> Any:
+        """Return the file to open: recovered; or mended in memory where nothing can be written."""
+        try:
+            recover(self.path)
+        except (OSError, DiskFull) as error:
+            if isinstance(error, OSError) and error.errno not in _CANNOT_WRITE:
+                raise
+            return Mended(self.path)
+        return self.path
 
     def __enter__(self) -> RunFile:
         return self
@@ -435,11 +538,13 @@ class RunFile:
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
     @property
+    @_guarded
     def stored_status(self) -> str:
         """The status as written."""
         return self._string("run_status")
 
     @property
+    @_guarded
     def status(self) -> str:
         """The run's state; "interrupted" if it was being recorded and its process is gone."""
         stored = self.stored_status
@@ -448,80 +553,120 @@ class RunFile:
         return stored
 
     @property
+    @_guarded
     def sample(self) -> str:
         """What was measured."""
         return self._string("name", self._file["entry/sample"])
 
     @property
+    @_guarded
     def spot(self) -> str:
         """Where on it."""
         return self._string("spot", self._file["entry/sample"])
 
     @property
+    @_guarded
     def operator(self) -> str:
         """Who measured."""
         return self._string("name", self._file["entry/user"])
 
     @property
+    @_guarded
     def start_time(self) -> str:
         """When it started, ISO 8601 ("" if it has not)."""
         return self._string("start_time", self._file["entry"])
 
     @property
+    @_guarded
     def end_time(self) -> str:
         """When it ended, ISO 8601 ("" if it has not)."""
         return self._string("end_time", self._file["entry"])
 
     @property
+    @_guarded
     def bench_toml(self) -> str:
         """The text of the bench file, and with `bench_file` where it was: to resume the run."""
         return self._string("bench_toml")
 
     @property
+    @_guarded
     def bench_file(self) -> str:
         """The path of the bench file ("" for the simulated bench)."""
         return self._string("bench_file")
 
     @property
+    @_guarded
     def parameters(self) -> dict[str, Any]:
         """The measurement's parameters."""
         return _values(self._acquisition["parameters"])
 
     @property
+    @_guarded
+    def parameter_units(self) -> dict[str, str]:
+        """The unit of each parameter ("" for none)."""
+        fields = self._acquisition["parameters"].items()
+        return {name: str(field.attrs.get("units", "")) for name, field in fields}
+
+    @property
+    @_guarded
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Stored results, as `store_results` was given them ({} before any analysis)."""
+        process = self._file.get("entry/results")
+        found: dict[str, dict[str, Any]] = {}
+        for name, field in process.items() if process is not None else ():
+            if f"{name}_errors" not in process:
+                continue
+            one = {
+                "value": _numbers(field[()]),
+                "stderr": _numbers(process[f"{name}_errors"][()]),
+                "unit": str(field.attrs.get("units", "")),
+            }
+            found[name] = one | ({"bound": str(b)} if (b := field.attrs.get("bound")) else {})
+        return found
+
+    @property
+    @_guarded
     def decisions(self) -> dict[str, Any]:
         """What the measurement found out and decided before its first record."""
         return _values(self._acquisition.get("decisions", {}))
 
     @property
+    @_guarded
     def facts(self) -> dict[str, Any]:
         """Numbers and words about pump and bench."""
         return _values(self._acquisition.get("facts", {}))
 
     @property
+    @_guarded
     def plan(self) -> dict[str, npt.NDArray[Any]]:
         """The plan, an array for each key of its points."""
         return {name: field[()] for name, field in self._acquisition["plan"].items()}
 
     @property
+    @_guarded
     def columns(self) -> list[str]:
         """Names of the record columns ([] if it has not started)."""
         return list(self._file[layout.RECORDS]) if layout.RECORDS in self._file else []
 
+    @_guarded
     def records(self, name: str) -> npt.NDArray[Any]:
         """Return a column, (rows, ...), cut at the rows that are complete."""
         if name not in self.columns:
             raise NotARunFile(self.path, f"it has no column {name!r}")
         return np.asarray(self._file[layout.RECORDS][name][: self.rows_complete])
 
+    @_guarded
     def unit(self, name: str) -> str:
         """Return the unit of a column."""
         return str(self._file[layout.RECORDS][name].attrs.get("units", ""))
 
+    @_guarded
     def axis(self, name: str) -> npt.NDArray[np.float64]:
         """Return the values of an axis."""
         return np.asarray(self._file[layout.DATA][name][()])
 
     @property
+    @_guarded
     def instruments(self) -> dict[str, dict[str, Any]]:
         """Settings and identity of each instrument, by role."""
         found: dict[str, dict[str, Any]] = {}
@@ -538,6 +683,7 @@ class RunFile:
         return found
 
     @property
+    @_guarded
     def state(self) -> dict[str, float]:
         """The bench's state after the last complete record ({} on a real bench)."""
         stored = self._acquisition.get("bench_state")
@@ -549,11 +695,19 @@ class RunFile:
         return dict(zip(names, map(float, stored[self.rows_complete - 1]), strict=True))
 
     @property
+    @_guarded
     def log(self) -> list[tuple[float, str, str]]:
         """The log: (seconds since 1970, level, text)."""
         log = self._acquisition["log"]
         lines = zip(log["time"][()], log["level"][()], log["text"][()], strict=False)
         return [(float(t), lv.decode(), tx.decode(errors="replace")) for t, lv, tx in lines]
+
+
+def _numbers(value: Any) -> Any:
+    """Return a number or list with None for NaN: what the data did not support."""
+    if np.ndim(value):
+        return [_numbers(one) for one in value]
+    return None if np.isnan(value) else float(value)
 
 
 def _values(group: Any) -> dict[str, Any]:
@@ -564,6 +718,8 @@ def _values(group: Any) -> dict[str, Any]:
         value = field[()]
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
+        elif isinstance(value, h5py.Empty):
+            value = None
         elif isinstance(value, np.ndarray):
             value = [v.decode() if isinstance(v, bytes) else v for v in value.tolist()]
         elif isinstance(value, np.generic):
@@ -585,6 +741,7 @@ def store_results(path: Path, results: Mapping[str, Any], method: str = "") -> N
 
 __all__ = [
     "NotARunFile",
+    "NotResumable",
     "RunFile",
     "RunWriter",
     "WriteFailed",

@@ -22,6 +22,7 @@ def rewrite_with_results(path: Path, results: Mapping[str, Any], method: str) ->
         h5py.File(temporary, "w", libver=layout.LIBVER) as target,
     ):
         _copy(source, target, {}, skip="entry/results")
+        _times_as_text(target["entry"])
         process = layout.group(target["entry"], "results", "NXprocess")
         layout.put(process, "program", "gainbench")
         layout.put(process, "version", layout.program_version())
@@ -36,6 +37,31 @@ def rewrite_with_results(path: Path, results: Mapping[str, Any], method: str) ->
         layout.put(process, "warnings", "\n".join(results.get("warnings", [])))
 
 
+def rewrite_for_records(path: Path) -> None:
+    """Write the file again so that records can be appended: uncompressed, old results dropped.
+
+    Under SWMR a compressed chunk that is not full leaks its old copy at every flush.
+    """
+    with (
+        rewriting(path) as temporary,
+        h5py.File(path, "r", libver=layout.LIBVER) as source,
+        h5py.File(temporary, "w", libver=layout.LIBVER) as target,
+    ):
+        _copy(source, target, {}, skip="entry/results", compress=False)
+        end = target["entry/end_time"]
+        attributes = dict(end.attrs)
+        del target["entry/end_time"]
+        target["entry"].create_dataset("end_time", data=b"", dtype=layout.TIME_DTYPE)
+        target["entry/end_time"].attrs.update(attributes)
+
+
+def _times_as_text(entry: h5py.Group) -> None:
+    """Turn the end time, of fixed length while recording, into text as NeXus wants it."""
+    stored = entry["end_time"][()]
+    del entry["end_time"]
+    layout.put(entry, "end_time", stored.decode())
+
+
 def _numbers(value: Any) -> Any:
     """Return a number or list with NaN for what is null."""
     if isinstance(value, list):
@@ -43,8 +69,10 @@ def _numbers(value: Any) -> Any:
     return np.nan if value is None else float(value)
 
 
-def _copy(source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: str) -> None:
-    """Copy a tree, keeping hard links, with arrays compressed in whole chunks."""
+def _copy(
+    source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: str, compress: bool = True
+) -> None:
+    """Copy a tree, keeping hard links; arrays are compressed in whole chunks, or not at all."""
     target.attrs.update(dict(source.attrs))
     for name, item in source.items():
         if item.name.lstrip("/") == skip:
@@ -55,10 +83,10 @@ def _copy(source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: st
             continue
         seen[address] = item.name
         if isinstance(item, h5py.Group):
-            _copy(item, target.create_group(name), seen, skip)
+            _copy(item, target.create_group(name), seen, skip, compress)
             continue
         options: dict[str, Any] = {}
-        if item.ndim > 1 and item.dtype.kind in "uif" and item.size > 4096:
+        if compress and item.ndim > 1 and item.dtype.kind in "uif" and item.size > 4096:
             rows = max(1, min(len(item), 2**20 // max(item[:1].nbytes, 1)))
             options = {
                 "chunks": (rows, *item.shape[1:]),
@@ -68,8 +96,15 @@ def _copy(source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: st
                 "shuffle": True,
             }
         elif item.chunks:
-            options = {"chunks": item.chunks, "maxshape": item.maxshape}
+            tall = item.chunks[0]
+            if item.compression:
+                tall = layout.rows_per_chunk(item.shape[1:], item.dtype)
+            options = {"chunks": (tall, *item.chunks[1:]), "maxshape": item.maxshape}
         made = target.create_dataset(name, item.shape, item.dtype, **options)
-        if item.size:
+        if item.chunks:
+            rows = max(item.chunks[0], made.chunks[0])
+            for first in range(0, len(item), rows):
+                made[first : first + rows] = item[first : first + rows]
+        elif item.size:
             made[()] = item[()]
         made.attrs.update(dict(item.attrs))

@@ -7,8 +7,11 @@ section II.A; Bob Jenkins's public-domain hash lookup3.
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 from pathlib import Path
+from typing import Any
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIZE = 48  # version 3 with 8-byte offsets
@@ -61,13 +64,57 @@ def mend(path: Path) -> bool:
     Returns False, and changes nothing, where there is no such superblock.
     """
     with open(path, "r+b") as file:
-        block = bytearray(file.read(_SIZE))
-        if len(block) < _SIZE or block[:8] != _SIGNATURE or block[8] != 3 or block[9] != 8:
+        old = file.read(_SIZE)
+        block = _closed(old, os.fstat(file.fileno()).st_size)
+        if block is old:
             return False
-        file.seek(0, 2)
-        block[_FLAGS] = 0
-        struct.pack_into("<Q", block, _END, file.tell())
-        struct.pack_into("<I", block, _SIZE - 4, lookup3(bytes(block[: _SIZE - 4])))
         file.seek(0)
         file.write(block)
     return True
+
+
+def _closed(block: bytes, size: int) -> bytes:
+    """Return the superblock of a file of `size` bytes as if it had been closed."""
+    if len(block) < _SIZE or block[:8] != _SIGNATURE or block[8] != 3 or block[9] != 8:
+        return block
+    made = bytearray(block)
+    made[_FLAGS] = 0
+    struct.pack_into("<Q", made, _END, size)
+    struct.pack_into("<I", made, _SIZE - 4, lookup3(bytes(made[: _SIZE - 4])))
+    return bytes(made)
+
+
+class Mended(io.RawIOBase):
+    """A file to read, with its superblock mended in memory only: for disks that take no writes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = open(path, "rb")  # noqa: SIM115
+        self._head = _closed(self._file.read(_SIZE), os.fstat(self._file.fileno()).st_size)
+        self._file.seek(0)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, as in any file."""
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from the file, the superblock from memory."""
+        start = self._file.tell()
+        count = int(self._file.readinto(buffer))
+        if start < len(self._head):
+            part = self._head[start : start + count]
+            memoryview(buffer).cast("B")[: len(part)] = part
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
