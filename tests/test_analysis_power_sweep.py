@@ -211,7 +211,7 @@ class TestResults:
     )  # fmt: skip
     def test_other_films_and_gain_laws(self, film):
         top = film.threshold * 3.4
-        data = sweep(film, np.geomspace(0.04 * top, top, 20), 4, reference=None)
+        data = sweep(film, np.geomspace(0.04 * top, top, 26), 4, reference=None)
         analysis = analyze_power_sweep(data)
         found, stderr = value(analysis, "threshold_uJ_cm2")
         assert abs(found / film.threshold - 1.0) < 0.02
@@ -298,7 +298,7 @@ class TestHonestNulls:
         return analysis
 
     def test_sweep_that_ends_below_1_3_threshold(self):
-        data = sweep(PRESET, np.geomspace(2.0, 1.2 * 22.0, 18), 1)
+        data = sweep(PRESET, np.geomspace(2.0, 1.2 * 22.0, 24), 1)
         analysis = self.check(data, "does not reach 1.3 threshold", spontaneous=True)
         assert value(analysis, "spontaneous_peak_nm")[0] == pytest.approx(514.5, abs=0.1)
 
@@ -328,7 +328,7 @@ class TestHonestNulls:
         self.check(replace(data, saturated=np.ones(len(FLUENCE), dtype=bool)), "saturated")
 
     def test_line_beyond_the_sweep_is_stated_with_what_may_still_change(self):
-        analysis = analyze_power_sweep(sweep(PRESET, np.geomspace(2.0, 1.4 * 22.0, 20), 2))
+        analysis = analyze_power_sweep(sweep(PRESET, np.geomspace(2.0, 1.4 * 22.0, 26), 2))
         assert value(analysis, "threshold_uJ_cm2")[0] == pytest.approx(22.0, rel=0.02)
         found, stderr = value(analysis, "ase_fwhm_nm")
         assert abs(found - true_line(PRESET, 57.0)[1]) < 2.0 * stderr
@@ -336,7 +336,7 @@ class TestHonestNulls:
 
     def test_line_is_not_stated_where_it_is_not_developed(self):
         film = Film(absorption=12.0, law="logarithmic")
-        analysis = analyze_power_sweep(sweep(film, np.geomspace(2.0, 1.5 * 22.0, 20), 2))
+        analysis = analyze_power_sweep(sweep(film, np.geomspace(2.0, 1.5 * 22.0, 26), 2))
         assert value(analysis, "threshold_uJ_cm2")[0] == pytest.approx(22.0, rel=0.03)
         assert analysis.results["ase_fwhm_nm"].value is None
         assert any("not developed" in warning for warning in analysis.warnings)
