@@ -23,7 +23,6 @@ from instruments.registry import driver
 from instruments.roles import Camera, Limits, Monochromator, Role, Setting, Status
 from instruments.spectrograph import Geometry, Spectrograph, load_geometry
 from instruments.stripe import StripeSlit, load_slit
-from instruments.wire import WireInstrument, open_visa
 
 log = logging.getLogger(__name__)
 
@@ -247,10 +246,10 @@ def _open(bench: Bench, role: str) -> Any:
     options = _options(kind, table, role, config.file)
     if table.simulated:
         instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)
-    elif issubclass(kind, WireInstrument):
+    elif hasattr(kind, "open_link"):
         link = bench.links.get(table.resource)
         if link is None:
-            link = bench.links[table.resource] = open_visa(table.resource, kind)
+            link = bench.links[table.resource] = kind.open_link(table.resource)
         instrument = kind(link, clock=bench.clock, **options)
     else:
         instrument = kind(table.resource, clock=bench.clock, **options)

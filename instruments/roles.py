@@ -341,3 +341,174 @@ class Stage(Role):
     @abc.abstractmethod
     def move_to(self, position_mm: float) -> float:
         """Go to a position (mm), block until there, return the one reached."""
+
+
+@dataclass(frozen=True)
+class StreakImage:
+    """One streak spectrogram.
+
+    counts: (times, wavelengths) float32, summed over the exposures; in photon counting the number
+    of photons. time_ps: (times,) rising, from the camera's scaling table, its zero where the sweep
+    begins. wavelength_nm: (wavelengths,) rising. start_s and end_s: bench time. saturated: whether
+    any pixel of any exposure reached the sensor's end.
+    """
+
+    counts: npt.NDArray[np.float32]
+    time_ps: npt.NDArray[np.float64]
+    wavelength_nm: npt.NDArray[np.float64]
+    mode: str
+    exposure_s: float
+    exposures: int
+    mcp_gain: int
+    saturated: bool
+    start_s: float
+    end_s: float
+
+
+class StreakCamera(Role):
+    """A streak camera behind a spectrograph, read as a time-wavelength image.
+
+    Its photocathode and micro-channel plate are what light destroys: the gain is zero and the
+    shutter closed whenever no image is being taken.
+    """
+
+    ANALOG = "analog"
+    COUNTING = "counting"
+
+    @property
+    @abc.abstractmethod
+    def time_ranges_ps(self) -> tuple[float, ...]:
+        """The full sweeps that can be chosen (ps), rising."""
+
+    @property
+    @abc.abstractmethod
+    def time_range_ps(self) -> float:
+        """The full sweep in use (ps)."""
+
+    @abc.abstractmethod
+    def select_time_range(self, time_range_ps: float) -> float:
+        """Choose the shortest sweep that holds `time_range_ps`, return it; LimitError if none."""
+
+    @property
+    @abc.abstractmethod
+    def delay_ps(self) -> float:
+        """The delay of the sweep behind the trigger (ps)."""
+
+    @abc.abstractmethod
+    def set_delay_ps(self, delay_ps: float) -> float:
+        """Set the delay (ps), return the one read back."""
+
+    @property
+    @abc.abstractmethod
+    def centre_wavelength_nm(self) -> float:
+        """The centre of the spectral axis (nm)."""
+
+    @abc.abstractmethod
+    def go_to(self, wavelength_nm: float) -> float:
+        """Centre the spectral axis on a wavelength (nm), return the one reached."""
+
+    @property
+    @abc.abstractmethod
+    def mcp_gain(self) -> int:
+        """The gain of the micro-channel plate that images are taken with (device steps)."""
+
+    @abc.abstractmethod
+    def set_mcp_gain(self, gain: int) -> int:
+        """Set the gain for the next images; LimitError outside the limits."""
+
+    @property
+    @abc.abstractmethod
+    def exposure_s(self) -> float:
+        """Exposure of one frame (s)."""
+
+    @abc.abstractmethod
+    def set_exposure_s(self, exposure_s: float) -> float:
+        """Set the exposure of one frame (s), return what the camera took."""
+
+    @abc.abstractmethod
+    def acquire(self, mode: str = ANALOG, exposures: int = 1) -> StreakImage:
+        """Take an image summed over `exposures` frames, by `mode` (ANALOG or COUNTING).
+
+        Opens the camera's shutter and raises the gain for the time of the image only: on every
+        way out the gain is zero and the shutter closed.
+        """
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Stop an acquisition; callable at any time."""
+
+
+class Cryostat(Role):
+    """What holds the sample at a temperature."""
+
+    @property
+    @abc.abstractmethod
+    def temperature_K(self) -> float:
+        """The temperature of the control sensor (K); DeviceFault if its reading is not valid."""
+
+    @property
+    @abc.abstractmethod
+    def setpoint_K(self) -> float:
+        """The temperature asked for (K), as read back."""
+
+    @abc.abstractmethod
+    def set_temperature(self, temperature_K: float, ramp_K_per_min: float | None = None) -> None:
+        """Ask for a temperature (K), at a ramp if given; returns at once.
+
+        Raises LimitError outside the limits, DeviceFault if the heater is open or shorted.
+        """
+
+    @property
+    @abc.abstractmethod
+    def heater_percent(self) -> float:
+        """The output of the heater (percent of its range)."""
+
+    @property
+    @abc.abstractmethod
+    def stable(self) -> bool:
+        """Whether the temperature has been within the band for the dwell time up to now.
+
+        Known from readings taken by `watch` or `wait_until_stable`, at least one a second.
+        """
+
+    @abc.abstractmethod
+    def wait_until_stable(self, timeout_s: float) -> float:
+        """Wait until stable, return the temperature (K); NotReady after `timeout_s`."""
+
+    @abc.abstractmethod
+    def heater_off(self) -> None:
+        """Switch the heater off, verified."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """The shots that a gate let through: how many, and the bench time of first and last."""
+
+    shots: int
+    start_s: float
+    end_s: float
+
+
+class PulseGate(Role):
+    """What lets a counted number of pump shots through, or all, or none."""
+
+    @property
+    @abc.abstractmethod
+    def exact(self) -> bool:
+        """Whether the trigger scheme makes `release` exact to the shot."""
+
+    @abc.abstractmethod
+    def release(self, shots: int) -> Burst:
+        """Let exactly `shots` shots through, block until they are; blocked again afterwards.
+
+        Raises NotReady where the trigger scheme does not count laser shots (it says what to
+        change), LimitError for a number outside the limits, DeviceFault if shots were lost.
+        """
+
+    @abc.abstractmethod
+    def pass_all(self) -> None:
+        """Let every shot through until `block`."""
+
+    @abc.abstractmethod
+    def block(self) -> None:
+        """Let no shot through, verified."""

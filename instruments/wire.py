@@ -43,6 +43,11 @@ class WireInstrument(Instrument):  # type: ignore[misc]
         lock = getattr(adapter, "link_lock", None)
         self.lock: threading.RLock = lock if lock is not None else threading.RLock()  # type: ignore[valid-type]
 
+    @classmethod
+    def open_link(cls, resource: str) -> Any:
+        """Open the link to a resource of the bench file; NoReply if there is none."""
+        return open_visa(resource, cls)
+
     def seal(self) -> None:
         """From now on refuse to set attributes that the class does not have."""
         super().__setattr__("_sealed", True)

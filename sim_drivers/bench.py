@@ -15,7 +15,6 @@ from typing import Any
 from instruments.clock import Clock
 from instruments.config import BenchConfig, PumpTable, SimulationTable
 from instruments.errors import ConfigError
-from sim_drivers.link import InProcessAdapter, WireDevice
 from sim_drivers.sample import PRESETS, Film, SampleError, resolve
 from sim_drivers.world import Imperfections, Pump, World
 
@@ -61,6 +60,7 @@ class SimulatedBench:
         self.seed = settings.seed
         self.pump: PumpTable = config.pump or PumpTable.model_validate({})
         self.devices: dict[str, Any] = {}
+        self.made_for: dict[str, str] = {}
         preset = settings.sample.preset or _DEFAULT_PRESET
         try:
             parameters = resolve(preset, settings.sample.overrides)
@@ -109,6 +109,11 @@ class SimulatedBench:
         Of the driver's options it takes those that both know (an address, say).
         """
         if role not in self.devices:
+            for other, made in self.devices.items():
+                if getattr(type(made), "SHARED", False) and self.made_for[other] == driver:
+                    self.devices[role] = made
+                    self.made_for[role] = driver
+                    return made
             targets = {p.name: p.value for p in entry_points(group="gainbench.simulators")} | _OWN
             if driver not in targets:
                 raise ConfigError(
@@ -125,6 +130,7 @@ class SimulatedBench:
             if settle is not None:
                 self.world.settlers.append(settle)
             self.devices[role] = device
+            self.made_for[role] = driver
         return self.devices[role]
 
     def mount(
@@ -138,9 +144,8 @@ class SimulatedBench:
         if resource != "sim":
             world = importlib.import_module("sim_drivers.serving").RemoteWorld(resource)
         device = self.device(role, driver, options, world)
-        if isinstance(device, WireDevice):
-            adapter = InProcessAdapter(device, timeout_s=kind.TIMEOUT_S, **kind.VISA)
-            return kind(adapter, clock=self.clock, **options)
+        if hasattr(device, "link"):
+            return kind(device.link(kind), clock=self.clock, **options)
         return kind(clock=self.clock, sdk=device, **options)
 
     def state(self) -> dict[str, float]:

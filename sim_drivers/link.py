@@ -60,6 +60,14 @@ class WireDevice(abc.ABC):
             ready += self._outgoing.popleft()[1]
         return ready
 
+    def link(self, driver: Any) -> Any:
+        """Return an in-process link for an instance of the class `driver`."""
+        return InProcessAdapter(self, timeout_s=driver.TIMEOUT_S, **driver.VISA)
+
+    def serve(self, host: str, on_tcp: bool) -> Served:
+        """Serve this device to other processes, until `close` of what is returned."""
+        return serve_tcp(self, host) if on_tcp else serve_pty(self)
+
     def state(self) -> dict[str, float]:
         """Return what a resumed run must find again (counters that key the noise)."""
         return {}

@@ -23,7 +23,7 @@ from instruments.clock import WallClock
 from instruments.config import BenchConfig
 from instruments.errors import NoReply
 from sim_drivers.bench import SimulatedBench
-from sim_drivers.link import Served, WireDevice, serve_pty, serve_tcp
+from sim_drivers.link import Served
 from sim_drivers.noise import FloatArray
 from sim_drivers.world import World
 
@@ -138,6 +138,7 @@ class ServedBench:
         self.bench = SimulatedBench(config, WallClock(), measurement)
         self.instruments: dict[str, dict[str, Any]] = {}
         self._served: list[Served | WorldServer] = []
+        mounted: dict[int, Served] = {}
         lock = threading.RLock()  # one for all: they share a world
         roles = dict.fromkeys([*self.bench.roles, *config.instruments])
         for role in roles:
@@ -146,12 +147,14 @@ class ServedBench:
             options = table.options if table else {}
             device = self.bench.device(role, driver, options)
             entry: dict[str, Any] = {"driver": driver, "model": type(device).__name__}
-            if isinstance(device, WireDevice):
-                device.device_lock = lock
-                on_tcp = role in _ON_TCP or sys.platform == "win32"
-                served = serve_tcp(device, host) if on_tcp else serve_pty(device)
+            if hasattr(device, "serve"):
+                if id(device) not in mounted:
+                    device.device_lock = lock
+                    on_tcp = role in _ON_TCP or sys.platform == "win32"
+                    mounted[id(device)] = device.serve(host, on_tcp)
+                    self._served.append(mounted[id(device)])
+                served = mounted[id(device)]
                 entry |= {"resource": served.resource, **served.address}
-                self._served.append(served)
             else:
                 world = WorldServer(self.bench.world, lock, host)
                 resource = f"{SCHEME}{host}:{world.port}"
