@@ -204,6 +204,7 @@ def _assemble(
             bench.instruments.get("shutter"),  # type: ignore[arg-type]
             bench.instruments.get("energy_meter"),  # type: ignore[arg-type]
             config.limits,
+            bench.instruments.get("pulse_gate"),  # type: ignore[arg-type]
         )
         meter = bench.pump.energy_meter
         if meter is not None:
@@ -231,8 +232,10 @@ def _roles_to_open(
                 file=config.file,
                 key=f"instruments.{role}",
             )
-    # An energy meter is used wherever there is one; a slit that the file names must be opened.
-    always = {"energy_meter", "shutter", *({"stripe"} & set(config.instruments))}
+    # An energy meter is used wherever there is one; a slit or a gate that the file names stands in
+    # the beam and must be opened.
+    in_the_beam = {"stripe", "pulse_gate"} & set(config.instruments)
+    always = {"energy_meter", "shutter", *in_the_beam}
     return [role for role in have if role in needs or (extras and role in always)]
 
 
@@ -242,7 +245,7 @@ def _open(bench: Bench, role: str) -> Any:
     if table is None:
         table = InstrumentTable(driver=bench.simulation.driver(role))
     entry = driver(table.driver, role, config.file)
-    kind = entry.load()
+    kind = entry.load(role)
     options = _options(kind, table, role, config.file)
     if table.simulated:
         instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)

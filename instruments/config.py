@@ -153,6 +153,7 @@ class SimulatedBenchTable(_Table):
     slit_blur_um: NotNegative = 20.0
     irf_fwhm_ps: Positive = 50.0
     jitter_ps: NotNegative = 10.0
+    lamp: Literal["Hg", "Ne", "Ar", "HgAr", "HgNe"] = "HgAr"
 
 
 class SampleTable(_Table):

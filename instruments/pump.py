@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from instruments.clock import Clock
 from instruments.config import LimitsTable, PumpTable
-from instruments.errors import DeviceFault, InstrumentError, LimitError
-from instruments.roles import Attenuator, EnergyMeter, Limits, Shutter
+from instruments.errors import DeviceFault, InstrumentError, LimitError, NotReady
+from instruments.roles import Attenuator, Burst, EnergyMeter, Limits, PulseGate, Shutter
 
 _HEADROOM = 1.3
 """The meter's range holds pulses this much above the expected one: noise, drift, calibration."""
@@ -48,12 +48,14 @@ class PumpBeam:
         shutter: Shutter | None,
         energy_meter: EnergyMeter | None,
         limits: LimitsTable,
+        pulse_gate: PulseGate | None = None,
     ) -> None:
         self.source = source
         self.clock = clock
         self.attenuator = attenuator
         self.shutter = shutter
         self.energy_meter = energy_meter
+        self.pulse_gate = pulse_gate
         self._limits = limits
         self.shots = 0
         self.dose_J_cm2 = 0.0
@@ -135,6 +137,8 @@ class PumpBeam:
             raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
         # The blade moves between the command and the moment it is seen open: count from half-way
         # (from the command, should it never be seen).
+        if self.pulse_gate is not None:
+            self.pulse_gate.pass_all()
         self._opened_s = asked_s = self.clock.now()
         self.shutter.open()
         self._opened_s = 0.5 * (asked_s + self.clock.now())
@@ -154,6 +158,31 @@ class PumpBeam:
                 self.shots += shots
                 if self._current is not None:
                     self.dose_J_cm2 += shots * self._current.value_uJ_cm2 * 1e-6
+
+    def fire(self, shots: int) -> Burst:
+        """Let exactly `shots` shots on the sample, the shutter open around them.
+
+        Raises NotReady if the bench has no gate, or one that cannot count laser shots.
+        """
+        if self.pulse_gate is None or not self.pulse_gate.exact:
+            raise NotReady(
+                f"exactly {shots} shots were asked for, which needs a pulse gate that counts laser "
+                "shots; add [instruments.pulse_gate], or expose for a time instead"
+            )
+        if self.shutter is None:
+            raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
+        self.pulse_gate.block()
+        burst = None
+        try:
+            self.shutter.open()
+            burst = self.pulse_gate.release(shots)
+        finally:
+            self.shutter.shut()
+            passed = burst.shots if burst is not None else shots  # at most, if it broke off
+            self.shots += passed
+            if self._current is not None:
+                self.dose_J_cm2 += passed * self._current.value_uJ_cm2 * 1e-6
+        return burst
 
     @contextlib.contextmanager
     def light(self) -> Iterator[None]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,16 +18,20 @@ from instruments.errors import ConfigError
 
 @dataclass(frozen=True)
 class DriverEntry:
-    """A driver by name: where its class is, the roles it can fill, one line about it."""
+    """A driver by name: where its class is, the roles it can fill, one line about it.
+
+    `by_role` names another class for some roles, where one driver serves several instruments.
+    """
 
     driver: str
     target: str
     roles: tuple[str, ...]
     summary: str
+    by_role: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self) -> Any:
-        """Import the driver's class."""
-        module, _, name = self.target.partition(":")
+    def load(self, role: str) -> Any:
+        """Import the class that drives `role`."""
+        module, _, name = self.by_role.get(role, self.target).partition(":")
         return getattr(importlib.import_module(module), name)
 
 
@@ -42,6 +47,43 @@ _OWN = (
         "instruments.drivers.newport_smc100:SMC100Stage",
         ("stripe",),
         "Newport SMC100 stage of the stripe slit",
+    ),
+    DriverEntry(
+        "newport-esp301",
+        "instruments.drivers.newport_esp301:ESP301Stage",
+        ("stripe",),
+        "Newport ESP301 or ESP300 stage of the stripe slit",
+    ),
+    DriverEntry(
+        "horiba-icl",
+        "instruments.drivers.horiba_icl:HoribaMonochromator",
+        ("monochromator", "camera"),
+        "HORIBA iHR monochromator and CCD through the ICL server",
+        {"camera": "instruments.drivers.horiba_icl:HoribaCamera"},
+    ),
+    DriverEntry(
+        "hamamatsu-remoteex",
+        "instruments.drivers.hamamatsu_remoteex:RemoteExStreakCamera",
+        ("streak",),
+        "Hamamatsu streak camera through HPD-TA's RemoteEx server",
+    ),
+    DriverEntry(
+        "saved-streak-images",
+        "instruments.drivers.saved_streak_images:SavedStreakImages",
+        ("streak",),
+        "streak images that the vendor's program saves into a folder (.img, TIFF)",
+    ),
+    DriverEntry(
+        "lakeshore-335",
+        "instruments.drivers.lakeshore_335:LakeShoreCryostat",
+        ("cryostat",),
+        "Lake Shore 331, 335 or 336 temperature controller of the cryostat",
+    ),
+    DriverEntry(
+        "srs-dg645",
+        "instruments.drivers.srs_dg645:DG645Gate",
+        ("pulse_gate",),
+        "SRS DG645 delay generator as a gate for N pump shots",
     ),
     DriverEntry(
         "acton-spectrapro",
