@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.write_log import Crash, WriteLog, recording
 from procedures.columns import Axis, Column, Quantity
-from procedures.running import lock, runfile
+from procedures.running import lock, writing
 from procedures.running.header import RunHeader, RunStart
 from procedures.running.runfile import RunFile, RunWriter, create_queued
 
@@ -82,7 +82,7 @@ def record(number: int) -> dict[str, Any]:
 def record_run(folder: Path, rows: int) -> tuple[WriteLog, Path]:
     """Record a run of `rows` records, a log line now and then, and a pause."""
     path = queue(folder, rows)
-    with mock.patch.object(runfile, "GROUP_S", 0.0), recording(path) as log:
+    with mock.patch.object(writing, "GROUP_S", 0.0), recording(path) as log:
         writer = RunWriter.start(path, started())
         for number in range(rows):
             writer.append(record(number), {"time_s": float(number), "dose": 0.1 * number})
@@ -167,7 +167,7 @@ def kill_at_random(folder: Path, seed: int) -> str:
 
 def victim(path: Path) -> None:
     """Write records, telling on standard output how many are acknowledged, until killed."""
-    runfile.GROUP_S = 0.0
+    writing.GROUP_S = 0.0
     writer = RunWriter.start(path, started())
     sys.stdout.write("0\n")
     for number in range(10**6):

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import durability
 from benchmarks.write_log import Crash, WriteLog, hdf5_calls
-from procedures.running import lock, recovery, runfile
+from procedures.running import lock, recovery, writing
 from procedures.running.journal import entries, journal_path
 from procedures.running.recovery import recover
 from procedures.running.runfile import RunFile, RunWriter, WriteFailed
@@ -98,7 +98,7 @@ def test_failing_writes_end_the_run_and_not_the_process(tmp_path: Path, allowed:
 
 
 def _record_while_writes_fail(folder: Path, allowed: int) -> int:
-    runfile.GROUP_S = 0.0
+    writing.GROUP_S = 0.0
     path, acknowledged, seen = durability.queue(folder, 20), 0, 0
 
     def write(fd: int, data: bytes, offset: int) -> bool:
@@ -176,7 +176,7 @@ def test_an_interrupted_file_is_read_where_nothing_can_be_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(recovery, "require_free", full)
+    monkeypatch.setattr(recovery, "need_space", full)
     with RunFile(path) as file:
         assert file.rows_complete >= log.promised(count) > 0
         assert len(file.records("spectrum")) == file.rows_complete

@@ -18,9 +18,10 @@ import numpy as np
 
 from procedures.running import layout, lock
 from procedures.running.journal import LOG, ROWS, SKELETON, STATE, entries, journal_path
+from procedures.running.logbook import append_log
+from procedures.running.problems import NotARunFile
 from procedures.running.rewrite import rewriting
-from procedures.running.room import require_free, trim
-from procedures.running.runfile import NotARunFile, _append_log, need_space
+from procedures.running.room import need_space, trim
 from procedures.running.superblock import mend
 
 _UNFINISHED = (b"running", b"paused")
@@ -33,7 +34,7 @@ def recover(path: Path) -> bool:
     Raises:
         FileInUse: its writer lives.
         NotARunFile: neither file nor journal can be read.
-        OSError: the folder or the disk takes no writes; nothing is changed.
+        DiskFull, OSError: there is no room, or the folder takes no writes; nothing is changed.
     """
     if lock.is_being_written(path):
         raise lock.FileInUse(f"{path} is being written by {lock.owner(path)}")
@@ -44,7 +45,7 @@ def recover(path: Path) -> bool:
     try:
         journal = journal_path(path)
         sizes = [one.stat().st_size for one in (path, journal) if one.exists()]
-        require_free(path.parent, 3 * sum(sizes))
+        need_space(path, 3 * sum(sizes))
         mended = path.with_name(f"{path.name}.mended.tmp")
         rebuilt = path.with_name(f"{path.name}.rebuilt.tmp")
         try:
@@ -148,7 +149,7 @@ def _rebuilt_copy(path: Path, target: Path) -> int:
                     acquisition["run_status"][()] = status.encode()
                     file["entry/end_time"][()] = end_time.encode()
             rows = _replay(file, waiting, rows)
-            _append_log(file, lines)
+            append_log(file, lines)
             acquisition["rows_complete"][()] = rows
         return rows
     except Exception:

@@ -8,16 +8,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from procedures.running.room import require_free
+from procedures.running.room import need_space
 
 
 @contextlib.contextmanager
 def rewriting(path: Path) -> Iterator[Path]:
     """Give a temporary path; if the block succeeds, it takes the place of `path`.
 
-    Raises OSError, before anything is written, if there is no room for a second copy.
+    Raises DiskFull, before anything is written, if there is no room for a second copy.
     """
-    require_free(path.parent, 2 * path.stat().st_size if path.exists() else 0)
+    need_space(path, 2 * path.stat().st_size if path.exists() else 0)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

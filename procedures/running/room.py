@@ -17,6 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from procedures.running.problems import DiskFull
+
+RESERVE_BYTES = 2 * 2**20
+"""Kept free: HDF5 does not survive a disk that is full to the last byte, its close needs room."""
 SPARE_BYTES = 2**20
 """Kept free behind the rows, for the log and the status at the end."""
 _STEP_BYTES = 2**20
@@ -24,12 +28,13 @@ _LARGEST_SHADOW = 256 * 2**20
 _REFUSED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
-def require_free(folder: Path, size: int) -> None:
-    """Raise OSError if the disk of `folder` has not `size` bytes to spare."""
-    free = shutil.disk_usage(folder).free
-    if free < size + SPARE_BYTES:
-        raise OSError(
-            errno.ENOSPC, f"{free / 1e6:.0f} MB free, {size / 1e6:.0f} MB needed", str(folder)
+def need_space(path: Path, size: int) -> None:
+    """Raise DiskFull if the disk has no room for `size` bytes and for closing the file after."""
+    free = shutil.disk_usage(path.parent).free
+    if free < size + RESERVE_BYTES:
+        raise DiskFull(
+            f"{path}: the disk is full: {free / 1e6:.1f} MB are free, "
+            f"{(size + RESERVE_BYTES) / 1e6:.1f} MB are needed; make room, then resume the run"
         )
 
 

@@ -1,0 +1,358 @@
+"""Writes a run file: `RunWriter` appends the records of one run.
+
+It keeps records in memory for a moment; a thread of its own appends them in blocks, in SWMR mode,
+after they are in the journal. What `append` took is on disk within 0.2 s (at once at slow rates); a
+failed write makes the next `append` or `check` raise WriteFailed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from procedures.columns import Column
+from procedures.running import layout, lock, room
+from procedures.running.header import RunStart
+from procedures.running.journal import LOG, ROWS, STATE, Journal
+from procedures.running.logbook import append_log, fold
+from procedures.running.packing import Packed, Packer
+from procedures.running.problems import NotResumable, WriteFailed
+from procedures.running.rewrite import copy_file, rewriting
+from procedures.running.room import need_space
+
+GROUP_S = 0.2
+"""Records are written together at most this long after the first of them was handed over."""
+LARGEST_PENDING_BYTES = 512 * 2**20
+
+
+class RunWriter:
+    """Appends the records of one run; made by `start` or `resume_writer`.
+
+    `broken` is set once HDF5 failed to write and could not be turned away from the file: its
+    clean-up when the process ends may then crash, and a command had better leave without it.
+    """
+
+    broken = False
+
+    def __init__(self, path: Path, *, started_rows: int = 0) -> None:
+        self.path = path
+        self.rows_complete = started_rows
+        self._rows = started_rows
+        self._failure: BaseException | None = None
+        self._condition = threading.Condition()
+        self._records: list[Packed] = []
+        self._turned_away = False
+        self._urgent = False
+        self._pending_bytes = 0
+        self._log: list[tuple[float, str, str]] = []
+        self._status: str | None = None
+        self._closing = False
+        self._durable = started_rows
+        skeleton = path.read_bytes()
+        self._journal = Journal(path, skeleton)
+        # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
+        self._file = h5py.File(path, "r+", libver=layout.LIBVER, locking=False)
+        try:
+            with self._hdf5():
+                self._open_series()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._file.close()
+            self._journal.close(remove=False)
+            raise
+        self._thread = threading.Thread(target=self._work, name="run file", daemon=True)
+        self._thread.start()
+
+    def _open_series(self) -> None:
+        """Find what will be written, and from here on write as SWMR."""
+        columns = [
+            Column(one["name"], one["unit"], one["long_name"], one["dtype"], tuple(one["axes"]))
+            for one in json.loads(self._text("columns"))
+        ]
+        records = self._file[layout.RECORDS]
+        self._datasets = {column.name: records[column.name] for column in columns}
+        self._row_bytes = sum(
+            int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
+            for ds in self._datasets.values()
+        )
+        acquisition = self._file[layout.ACQUISITION]
+        self._state = acquisition["bench_state"]
+        self._packer = Packer(
+            [(name, ds.dtype, ds.shape[1:]) for name, ds in self._datasets.items()],
+            json.loads(self._state.attrs["names"]),
+        )
+        self._counter = acquisition["rows_complete"]
+        self._status_field = acquisition["run_status"]
+        self._end_field = self._file["entry/end_time"]
+        self._status_field[()] = b"running"
+        self._room = room.Room(self._file)
+        self._room.ask(0)
+        self._file.swmr_mode = True
+
+    @classmethod
+    def start(cls, path: Path, start: RunStart) -> RunWriter:
+        """Start a queued file: everything known now is written by a rewrite, then it is open.
+
+        Raises:
+            FileInUse: another process writes it.
+            WriteFailed: it cannot be written.
+        """
+        need_space(path, 4 * path.stat().st_size)
+        lock.acquire(path)
+        try:
+            with rewriting(path) as temporary:
+                copy_file(path, temporary)
+                with h5py.File(temporary, "r+", libver=layout.LIBVER) as file:
+                    layout.write_started(file, path.name, start)
+            return cls(path)
+        except (OSError, RuntimeError) as error:  # h5py: RuntimeError where a flush failed
+            lock.release(path)
+            raise WriteFailed(f"{path} cannot be started: {error}") from error
+        except BaseException:
+            lock.release(path)
+            raise
+
+    def _text(self, name: str) -> str:
+        return str(self._file[layout.ACQUISITION][name].asstr()[()])
+
+    # ---- what the runner calls --------------------------------------------------------------
+
+    def append(self, record: Mapping[str, Any], state: Mapping[str, float] | None = None) -> None:
+        """Take a record: a value for each column, and the bench's state after it.
+
+        Cheap; the write happens in another thread, of a copy. Raises WriteFailed if an earlier one
+        failed, or if more is waiting than memory is meant to hold; ValueError, and nothing is
+        taken, if the record does not fit the columns.
+        """
+        packed = self._packer.pack(record, state)
+        with self._condition:
+            self._raise_failure()
+            if self._pending_bytes > LARGEST_PENDING_BYTES:
+                raise WriteFailed(
+                    f"{self.path}: records come faster than the disk takes them; "
+                    f"{len(self._records)} are waiting"
+                )
+            self._records.append(packed)
+            self._pending_bytes += self._row_bytes
+            if len(self._records) == 1:
+                self._condition.notify_all()
+
+    def check(self) -> None:
+        """Raise WriteFailed if records could not be written."""
+        with self._condition:
+            self._raise_failure()
+
+    def wait_durable(self, timeout_s: float = 10.0) -> None:
+        """Wait until everything appended is on disk; WriteFailed if it is not in time."""
+        with self._condition:
+            target = self._rows + len(self._records)
+            if self._durable < target:
+                self._urgent = True
+                self._condition.notify_all()
+            done = self._condition.wait_for(
+                lambda: self._failure is not None or self._durable >= target, timeout_s
+            )
+            self._raise_failure()
+            if not done:
+                raise WriteFailed(f"{self.path}: not on disk after {timeout_s:g} s")
+
+    def log(self, level: str, text: str, moment: float) -> None:
+        """Add a line to the run's log (long ones are folded)."""
+        with self._condition:
+            self._log.append((moment, level, text))
+            self._condition.notify_all()
+
+    def set_status(self, status: str) -> None:
+        """Write another status (running, paused)."""
+        with self._condition:
+            self._status = status
+            self._condition.notify_all()
+
+    def close(self, status: str, moment: float | None = None) -> None:
+        """Write what is waiting, the end, and close.
+
+        After a failed write the status becomes "failed" where it can still be written, and
+        WriteFailed is raised; the journal stays beside the file if the file needs it.
+        """
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+        ended = False
+        try:
+            end_time = layout.isoformat(time.time() if moment is None else moment)
+            if self._failure is not None:
+                status = "failed"
+                with contextlib.suppress(OSError):
+                    self._journal_end(status, end_time)
+            else:
+                self._write_log()
+                self._journal_end(status, end_time)
+            if not self._turned_away:
+                self._end(status, end_time)
+                ended = True  # whatever failed: the file itself is whole and says so
+        except Exception as error:
+            self._failure = self._failure or error
+        finally:
+            with contextlib.suppress(Exception):
+                self._file.close()
+            try:
+                if not self._turned_away:
+                    room.trim(self.path)  # on disk before the journal goes
+            except OSError as error:
+                self._failure, ended = self._failure or error, False
+            with contextlib.suppress(Exception):
+                self._journal.close(remove=ended)
+            lock.release(self.path)
+        self._raise_failure()
+
+    def _journal_end(self, status: str, end_time: str) -> None:
+        self._journal.add(STATE, json.dumps([status, end_time]).encode())
+        self._journal.sync()
+
+    def _end(self, status: str, end_time: str) -> None:
+        """Write status and end; both are in place already, so that a full disk has room for it."""
+        with self._hdf5():
+            self._status_field[()] = status.encode()
+            self._end_field[()] = end_time.encode()
+            self._file.flush()
+            os.fsync(self._file.id.get_vfd_handle())
+
+    @contextlib.contextmanager
+    def _hdf5(self) -> Iterator[None]:
+        """Write by HDF5; if that fails, HDF5 is turned away from the file before it harms us."""
+        try:
+            yield
+        except Exception:
+            self._turned_away = True
+            if not room.turn_away(self._file):
+                RunWriter.broken = True
+            raise
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            if isinstance(self._failure, WriteFailed):
+                raise self._failure
+            raise WriteFailed(
+                f"{self.path}: records could not be written ({self._failure}); "
+                f"{self.rows_complete} are in the file"
+            ) from self._failure
+
+    # ---- the writer thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        last = 0.0
+        while True:
+            with self._condition:
+                self._condition.wait_for(
+                    lambda: self._records or self._log or self._status or self._closing
+                )
+                if self._closing and not (self._records or self._status):
+                    return
+                wait_s = GROUP_S - (time.monotonic() - last)
+                if wait_s > 0 and not self._closing:
+                    self._condition.wait_for(lambda: self._closing or self._urgent, wait_s)
+                self._urgent = False
+                records, self._records = self._records, []
+                self._pending_bytes = 0
+                status, self._status = self._status, None
+                self._rows += len(records)
+            last = time.monotonic()
+            try:
+                if records:
+                    self._write_rows(records)
+                self._write_log()
+                with self._hdf5():
+                    if status is not None:
+                        self._status_field[()] = status.encode()
+                    self._file.flush()
+                    if records:
+                        self._counter[()] = self._rows
+                        self._file.flush()
+                    if self._journal.full:
+                        os.fsync(self._file.id.get_vfd_handle())
+                self.rows_complete = self._rows
+            except Exception as error:
+                with self._condition:
+                    self._failure = error
+                    self._records = []
+                    self._condition.notify_all()
+                return
+            with self._condition:
+                self._durable = self._rows
+                self._condition.notify_all()
+
+    def _write_rows(self, records: list[Packed]) -> None:
+        first = self._rows - len(records)
+        need_space(self.path, 2 * len(records) * self._row_bytes)
+        blocks, states = self._packer.blocks(records)
+        series = [*self._datasets.values(), self._state]
+        self._room.ask(sum(_growth(ds, self._rows) for ds in series))
+        if not self._journal.full:
+            place = np.array([first, len(records)], dtype="<u8")
+            self._journal.add(ROWS, place, *blocks.values(), states.reshape(-1))
+            self._journal.sync()
+        with self._hdf5():
+            for ds, block in zip(series, [*blocks.values(), states], strict=True):
+                ds.resize(self._rows, axis=0)
+                ds[first:] = block
+
+    def _write_log(self) -> None:
+        with self._condition:
+            lines, self._log = self._log, []
+        if not lines:
+            return
+        if not self._journal.full:
+            self._journal.add(LOG, json.dumps(lines).encode())
+            self._journal.sync()
+        log = self._file[f"{layout.ACQUISITION}/log"]
+        added = sum(len(fold(text)) for _, _, text in lines)
+        rows = len(log["time"]) + added
+        self._room.ask(sum(_growth(log[name], rows) for name in log))
+        with self._hdf5():
+            append_log(self._file, lines)
+
+
+def _growth(series: h5py.Dataset, rows: int) -> int:
+    """Return how many bytes a series takes at most to reach so many rows: whole chunks, index."""
+    tall, *wide = series.chunks
+    per_chunk = series.dtype.itemsize * tall * int(np.prod(wide, dtype=np.int64))
+    chunks = -(-rows // tall) - series.shape[0] // tall
+    return int(chunks * (per_chunk + 64))
+
+
+def resume_writer(path: Path) -> RunWriter:
+    """Open a file that is not finished for more records (after `recover`).
+
+    Raises NotResumable if the run is finished or has not started; FileInUse; WriteFailed.
+    """
+    from procedures.running.recovery import recover
+    from procedures.running.storing import rewrite_for_records
+
+    recover(path)
+    lock.acquire(path)
+    try:
+        with h5py.File(path, "r", libver=layout.LIBVER) as file:
+            rows = int(file[f"{layout.ACQUISITION}/rows_complete"][()])
+            status = file[f"{layout.ACQUISITION}/run_status"][()].decode()
+            if status == "finished":
+                raise NotResumable(f"{path}: the run is finished, there is nothing to go on with")
+            if layout.RECORDS not in file:
+                raise NotResumable(f"{path}: the run has not started; start it")
+        rewrite_for_records(path)
+        return RunWriter(path, started_rows=rows)
+    except (OSError, RuntimeError) as error:
+        lock.release(path)
+        raise WriteFailed(f"{path} cannot be resumed: {error}") from error
+    except BaseException:
+        lock.release(path)
+        raise
