@@ -1,4 +1,4 @@
-"""The bench file: the schema of bench.toml, and errors that name file, key, value and remedy.
+"""The bench file: reading bench.toml, with errors that name file, key, value and remedy.
 
 For the Bench and the commands. `load` reads a file, `default` is the bench without a file. Whether
 a driver or a preset of a given name exists is checked by whoever loads it.
@@ -7,14 +7,28 @@ a driver or a preset of a given name exists is checked by whoever loads it.
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
+from instruments.bench_tables import (
+    SERVED,
+    SIMULATED,
+    BenchTable,
+    FaultTable,
+    InstrumentTable,
+    InterlockTable,
+    LimitsTable,
+    NotifyTable,
+    PumpTable,
+    SampleTable,
+    SimulatedBenchTable,
+    SimulationTable,
+    StrictTable,
+)
 from instruments.errors import ConfigError
 
 ROLES = (
@@ -28,221 +42,9 @@ ROLES = (
     "shutter",
     "pulse_gate",
 )
-SIMULATED = "sim"
-SERVED = "sim://"
-
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
-
-
-class BenchTable(_Table):
-    """[bench]: the name of the bench and where its data go."""
-
-    name: str = "simulated bench"
-    data_dir: str = "runs"
-
-
-class PumpTable(_Table):
-    """[pump]: what hits the sample."""
-
-    wavelength_nm: Annotated[float, Field(ge=190.0, le=2000.0)] = 400.0
-    repetition_rate_Hz: Positive = 1000.0
-    pulse_width_s: Positive = 100e-15
-    full_pulse_energy_J: Positive = 0.6e-6
-    stripe_width_mm: Positive | None = None
-    stripe_length_mm: Positive | None = None
-    spot_diameter_mm: Positive | None = None
-    pulse_energy_rel_unc: Fraction = 0.02
-    area_rel_unc: Fraction = 0.02
-    pick_off_ratio: Positive = 1.0
-    pulses_per_reading: Annotated[int, Field(ge=1, le=100_000)] = 200
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_shape(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("spot_diameter_mm") is not None:
-            if data.get("stripe_width_mm") or data.get("stripe_length_mm"):
-                raise ValueError("give stripe_width_mm and stripe_length_mm, or spot_diameter_mm")
-            return data
-        if isinstance(data, dict):
-            return {"stripe_width_mm": 0.1, "stripe_length_mm": 3.0, **data}
-        return data
-
-    @property
-    def area_cm2(self) -> float:
-        """Nominal area under the full beam (cm2)."""
-        if self.spot_diameter_mm is not None:
-            return math.pi * (0.05 * self.spot_diameter_mm) ** 2
-        assert self.stripe_width_mm is not None and self.stripe_length_mm is not None
-        return self.stripe_width_mm * self.stripe_length_mm * 0.01
-
-
-class InstrumentTable(BaseModel):
-    """[instruments.ROLE]: which driver, where, and the driver's own options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    driver: str
-    resource: str = SIMULATED
-    calibration: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Keys that only the driver knows."""
-        return dict(self.model_extra or {})
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the simulated device stands in for the instrument."""
-        return self.resource == SIMULATED or self.served
-
-    @property
-    def served(self) -> bool:
-        """Whether the simulated device asks a bench that another process serves."""
-        return self.resource.startswith(SERVED)
-
-
-class LimitsTable(_Table):
-    """[limits]: refused before anything moves."""
-
-    fluence_min_uJ_cm2: NotNegative = 0.0
-    fluence_max_uJ_cm2: Positive = 200.0
-    dose_max_J_cm2: Positive | None = None
-    temperature_min_K: Positive = 4.0
-    temperature_max_K: Positive = 320.0
-    heater_range_max: Annotated[int, Field(ge=0, le=5)] = 3
-    exposure_min_s: Positive = 1e-3
-    exposure_max_s: Positive = 10.0
-
-
-class InterlockTable(_Table):
-    """[interlock]: what closes the shutter."""
-
-    stale_after_s: Positive = 5.0
-    period_s: Positive = 0.2
-    pulse_energy_min_J: NotNegative | None = None
-    pulse_energy_max_J: Positive | None = None
-    temperature_max_K: Positive | None = None
-    rule: str | None = None
-
-
-class NotifyTable(_Table):
-    """[notify]: apprise URLs and when they hear."""
-
-    urls: list[str] = []
-    on: list[Literal["start", "finish", "failure", "interlock", "sign_of_life"]] = [
-        "finish",
-        "failure",
-        "interlock",
-    ]
-    sign_of_life_h: Positive = 2.0
-
-
-class SimulatedBenchTable(_Table):
-    """[simulation.bench]: what the instruments get wrong."""
-
-    calibration_errors: bool = True
-    pulse_noise: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
-    drift_per_hour: Annotated[float, Field(ge=0.0, le=0.5)] = 0.01
-    slit_zero_um: Annotated[float, Field(ge=-2000.0, le=2000.0)] = 40.0
-    slit_blur_um: NotNegative = 20.0
-    irf_fwhm_ps: Positive = 50.0
-    jitter_ps: NotNegative = 10.0
-    lamp: Literal["Hg", "Ne", "Ar", "HgAr", "HgNe"] = "HgAr"
-
-
-class SampleTable(_Table):
-    """[simulation.sample]: a preset, and what is different about this sample."""
-
-    preset: str | None = None
-    spontaneous_peak_nm: Positive | None = None
-    spontaneous_fwhm_nm: Positive | None = None
-    ase_peak_nm: Positive | None = None
-    ase_fwhm_nm: Positive | None = None
-    threshold_uJ_cm2: Positive | None = None
-    gain_per_cm: Positive | None = None
-    gain_fluence_uJ_cm2: Positive | None = None
-    gain_law: Literal["poisson", "linear", "logarithmic"] | None = None
-    saturation_length_cm: Positive | None = None
-    direct_light_ratio: NotNegative | None = None
-    waveguide_loss_per_cm: NotNegative | None = None
-    group_index: Positive | None = None
-    cross_section_cm2: Positive | None = None
-    optical_density: NotNegative | None = None
-    spot_profile: Literal["tophat", "gaussian"] | None = None
-    exciton_lifetime_ns: Positive | None = None
-    auger_lifetime_ps: Positive | None = None
-    biexciton_radiative_factor: Positive | None = None
-    retained_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    retained_shots: Positive | None = None
-    ageing_per_day: NotNegative | None = None
-    exciton_peak_eV: Positive | None = None
-    binding_energy_meV: Positive | None = None
-    biexciton_crossover_mJ_cm2: Positive | None = None
-    exciton_fwhm_10K_meV: Positive | None = None
-    biexciton_fwhm_10K_meV: Positive | None = None
-    cavity_diameter_um: Positive | None = None
-    cavity_group_index: Positive | None = None
-    cavity_threshold_mJ_cm2: Positive | None = None
-    cavity_beta: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """The keys that were given, without the preset."""
-        return {
-            key: value
-            for key, value in self.model_dump(exclude={"preset"}).items()
-            if value is not None
-        }
-
-
-class FaultTable(_Table):
-    """[[simulation.faults]]: what goes wrong, where, when or how often."""
-
-    device: str
-    kind: Literal[
-        "silence",
-        "timeout",
-        "garbage",
-        "disconnect",
-        "identity",
-        "stuck",
-        "limit",
-        "laser_off",
-        "laser_drift",
-        "saturate",
-        "sensor",
-        "heater",
-        "restart",
-    ]
-    after_s: NotNegative | None = None
-    probability: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    for_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _when(self) -> FaultTable:
-        if (self.after_s is None) == (self.probability is None):
-            raise ValueError("give after_s or probability, and only one of them")
-        return self
-
-
-class SimulationTable(_Table):
-    """[simulation]: the simulated bench, for whatever is not named under [instruments]."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
-    clock: Literal["virtual", "wall"] = "virtual"
-    speed: Positive = 1.0
-    bench: SimulatedBenchTable = SimulatedBenchTable()
-    sample: SampleTable = SampleTable()
-    faults: list[FaultTable] = []
-
-
-class BenchConfig(_Table):
+class BenchConfig(StrictTable):
     """A whole bench file."""
 
     bench: BenchTable = BenchTable()
@@ -260,7 +62,7 @@ class BenchConfig(_Table):
             "pulse_gate",
         ],
         InstrumentTable,
-    ] = {}
+    ] = Field(default={})
     limits: LimitsTable = LimitsTable()
     interlock: InterlockTable = InterlockTable()
     notify: NotifyTable = NotifyTable()
@@ -370,3 +172,24 @@ def _model_of(annotation: Any) -> Any:
         if found is not None:
             return found
     return None
+
+
+__all__ = [
+    "ROLES",
+    "SERVED",
+    "SIMULATED",
+    "BenchConfig",
+    "BenchTable",
+    "FaultTable",
+    "InstrumentTable",
+    "InterlockTable",
+    "LimitsTable",
+    "NotifyTable",
+    "PumpTable",
+    "SampleTable",
+    "SimulatedBenchTable",
+    "SimulationTable",
+    "default",
+    "load",
+    "parse",
+]
