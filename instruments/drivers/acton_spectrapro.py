@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pymeasure.adapters import Adapter
 
+from instruments.agreeing import until_alike
 from instruments.clock import Clock
 from instruments.errors import (
     BadReply,
@@ -318,22 +319,18 @@ class SpectraPro(WireInstrument, Monochromator):
 
     def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
         """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-        before: str | None = None
-        failures = 0
-        for _ in range(2 * _TRIES):
-            try:
-                body = self._exchange(query, self.TIMEOUT_S)
-                value = parse(body)
-            except InstrumentError:
-                before = None
-                failures += 1
-                if failures == _TRIES:
-                    raise
-                continue
-            if body == before:
-                return value
-            before = body
-        raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
+
+        def read() -> tuple[str, T]:
+            body = self._exchange(query, self.TIMEOUT_S)
+            return body, parse(body)
+
+        return until_alike(
+            read,
+            f"{self.name}: the replies to {query}",
+            same=lambda a, b: a[0] == b[0],
+            readings=2 * _TRIES,
+            failures=_TRIES,
+        )[1]
 
     def _try(self, command: str, patience_s: float) -> InstrumentError | None:
         """Send an absolute command; a failure is returned, what counts is the reading after it."""

@@ -23,6 +23,7 @@ from pymeasure.adapters import Adapter
 from pymeasure.instruments import Instrument
 from pyvisa.constants import ControlFlow
 
+from instruments.agreeing import until_alike
 from instruments.clock import Clock
 from instruments.errors import (
     BadReply,
@@ -576,16 +577,11 @@ class SMC100Stage(WireInstrument, Stage):
     def _agreed(self, command: str, same: Callable[[str, str], bool]) -> str:
         """Ask until two replies in a row agree: a reply carries no checksum."""
         with self.lock:
-            earlier = self._query(command)
-            for _ in range(4):
-                text = self._query(command)
-                if same(earlier, text):
-                    return text
-                earlier = text
-        raise BadReply(
-            f"{self.name}: the answers to {command!r} do not agree ({earlier!r} was the last); "
-            "is the stage moving? check the cable"
-        )
+            return until_alike(
+                lambda: self._query(command),
+                f"{self.name}: the answers to {command!r} (is the stage moving?)",
+                same=same,
+            )
 
     def _query(self, command: str) -> str:
         """Ask and return the value, once more at most twice."""

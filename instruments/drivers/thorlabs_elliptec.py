@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from pymeasure.adapters import Adapter
 from pymeasure.instruments import Instrument
 
+from instruments.agreeing import until_alike
 from instruments.clock import Clock
 from instruments.errors import (
     BadReply,
@@ -403,13 +404,9 @@ class _Elliptec(WireInstrument):
     def _agreed(self, command: str, same: Callable[[_Packet, _Packet], bool]) -> _Packet:
         """Ask until two replies in a row agree: a packet has no checksum."""
         with self.lock:
-            earlier = self._query(command)
-            for _ in range(4):
-                packet = self._query(command)
-                if same(earlier, packet):
-                    return packet
-                earlier = packet
-        raise BadReply(f"{self.name}: the answers to {command!r} do not agree; check the cable")
+            return until_alike(
+                lambda: self._query(command), f"{self.name}: the answers to {command!r}", same=same
+            )
 
     def _next(self, seconds: float, *kinds: str) -> _Packet | None:
         """Return the next packet of this unit (of these kinds), None if none comes in time.

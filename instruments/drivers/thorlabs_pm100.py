@@ -26,6 +26,7 @@ import numpy.typing as npt
 from pymeasure.adapters import Adapter
 from pymeasure.instruments import Instrument
 
+from instruments.agreeing import until_alike
 from instruments.clock import Clock
 from instruments.errors import (
     BadReply,
@@ -528,25 +529,23 @@ class PM100(WireInstrument, EnergyMeter):
 
     def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
         """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-        before: str | None = None
-        failures = 0
+
+        def read() -> tuple[str, T]:
+            text = self.ask(query).strip()
+            return text, parse(text)
+
         with self.lock:
-            for _ in range(2 * _TRIES):
-                try:
-                    text = self.ask(query).strip()
-                    value = parse(text)
-                except (BadReply, NoReply):
-                    before, self._out_of_step = None, True
-                    failures += 1
-                    if failures == _TRIES:
-                        raise
-                    continue
-                if text == before:
-                    return value
-                if before is not None:
-                    self._out_of_step = True
-                before = text
-        raise BadReply(f"{self.name}: the replies to {query} do not agree with each other")
+            return until_alike(
+                read,
+                f"{self.name}: the replies to {query}",
+                same=lambda a, b: a[0] == b[0],
+                readings=2 * _TRIES,
+                failures=_TRIES,
+                doubt=self._doubt,
+            )[1]
+
+    def _doubt(self) -> None:
+        self._out_of_step = True
 
     def _set(
         self,

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from pymeasure.adapters import Adapter
 from pymeasure.instruments import Instrument
 
+from instruments.agreeing import until_alike
 from instruments.clock import Clock
 from instruments.errors import (
     BadReply,
@@ -269,13 +270,7 @@ class SC10Shutter(WireInstrument, Shutter):
     def _agreed(self, name: str) -> Any:
         """Read a property until two readings in a row agree: replies carry no checksum."""
         with self.lock:
-            earlier = getattr(self, name)
-            for _ in range(4):
-                value = getattr(self, name)
-                if value == earlier:
-                    return value
-                earlier = value
-        raise BadReply(f"{self.name}: the readings of {name} do not agree; check the cable")
+            return until_alike(lambda: getattr(self, name), f"{self.name}: the readings of {name}")
 
     # ---- echo, value, prompt ----------------------------------------------------------------
 
