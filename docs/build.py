@@ -1,7 +1,7 @@
 """Builds the reference pages of the documentation from the code: `python docs/build.py [--check]`.
 
 bench-file.md from the schema of the bench file, drivers.md from the drivers' own docstrings and
-constructors, measurements.md from the measurements' parameters and columns. `--check` writes nothing
+constructors, measurements.md from the measurements' parameters. `--check` writes nothing
 and fails where a page is not what the code says.
 """
 

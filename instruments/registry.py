@@ -93,13 +93,13 @@ _OWN = (
     ),
     DriverEntry(
         "andor-sdk2",
-        "instruments.drivers.pylablib_camera:AndorSdk2Camera",
+        "instruments.drivers.andor_sdk2:AndorSdk2Camera",
         ("camera",),
         "Andor CCD (Newton, iDus, iXon) through pylablib",
     ),
     DriverEntry(
         "princeton-picam",
-        "instruments.drivers.pylablib_camera:PicamCamera",
+        "instruments.drivers.princeton_picam:PicamCamera",
         ("camera",),
         "Princeton Instruments CCD (PIXIS, ProEM) through pylablib",
     ),

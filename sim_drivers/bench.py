@@ -29,8 +29,8 @@ _OWN = {
     "lakeshore-335": "sim_drivers.devices.lakeshore_335:SimulatedLakeShore",
     "srs-dg645": "sim_drivers.devices.srs_dg645:SimulatedDG645",
     "acton-spectrapro": "sim_drivers.devices.acton_spectrapro:SimulatedSpectraPro",
-    "andor-sdk2": "sim_drivers.devices.pylablib_camera:FakeAndorSdk2",
-    "princeton-picam": "sim_drivers.devices.pylablib_camera:FakePicam",
+    "andor-sdk2": "sim_drivers.devices.andor_sdk2:FakeAndorSdk2",
+    "princeton-picam": "sim_drivers.devices.princeton_picam:FakePicam",
 }
 _DEFAULT_DRIVERS = {
     "shutter": "thorlabs-sc10",

@@ -25,8 +25,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instruments.clock import VirtualClock, WallClock
-from instruments.drivers import pylablib_camera as driver
-from instruments.drivers.pylablib_camera import AndorSdk2Camera, PicamCamera, PylablibCamera
+from instruments.drivers import pylablib_loading as driver
+from instruments.drivers.andor_sdk2 import AndorSdk2Camera
+from instruments.drivers.princeton_picam import PicamCamera
+from instruments.drivers.pylablib_camera import PylablibCamera
 from instruments.errors import (
     BadReply,
     BenchError,
@@ -39,8 +41,9 @@ from instruments.errors import (
     WrongIdentity,
 )
 from instruments.roles import Camera
-from sim_drivers.devices import pylablib_camera as stand_ins
-from sim_drivers.devices.pylablib_camera import FakeAndorSdk2, FakePicam
+from sim_drivers.devices import andor_sdk2, princeton_picam
+from sim_drivers.devices.andor_sdk2 import FakeAndorSdk2
+from sim_drivers.devices.princeton_picam import FakePicam
 
 START = 1_790_000_000.0
 PEAK, WIDTH = 400.0, 12.0
@@ -880,9 +883,12 @@ def test_a_simulated_camera_leaves_pylablib_alone_and_loads_little() -> None:
     program = """
 import sys
 from instruments.clock import VirtualClock
-from instruments.drivers.pylablib_camera import AndorSdk2Camera, PicamCamera
-from sim_drivers.devices.pylablib_camera import FakeAndorSdk2, FakePicam
-assert not [m for m in sys.modules if "pylablib" in m and not m.endswith("pylablib_camera")]
+from instruments.drivers.andor_sdk2 import AndorSdk2Camera
+from instruments.drivers.princeton_picam import PicamCamera
+from sim_drivers.devices.andor_sdk2 import FakeAndorSdk2
+from sim_drivers.devices.princeton_picam import FakePicam
+ours = ("pylablib_camera", "pylablib_loading")
+assert not [m for m in sys.modules if "pylablib" in m and not m.endswith(ours)]
 class Dark:
     def ccd_electrons(self, start_s, exposure_s, pixels, pixel_pitch_um):
         return [0.0] * pixels
@@ -909,7 +915,7 @@ print("well")
 @contextlib.contextmanager
 def client(family: str, sdk: Any) -> Any:
     """pylablib's own camera, driven as its documents say, on a stand-in."""
-    module = driver._load(FAMILIES[family][0]._MODULE, private=True)
+    module = driver.load(FAMILIES[family][0]._MODULE, private=True)
     sdk.library_error = getattr(module, FAMILIES[family][0]._LIBRARY_ERROR)
     module.lib, module.libctl = sdk, module.LibraryController(sdk)
     cls = {"andor": "AndorSDK2Camera", "picam": "PicamCamera"}[family]
@@ -1037,7 +1043,7 @@ def test_the_genuine_pylablib_finds_its_own_exception_in_the_stand_in() -> None:
 
 
 def test_picam_numbers_are_those_of_the_vendors_header() -> None:
-    module = driver._load(PicamCamera._MODULE, private=True)
+    module = driver.load(PicamCamera._MODULE, private=True)
     defs = module.picam_defs
     sdk = FakePicam(VirtualClock(START), World())
     names = {
@@ -1047,14 +1053,14 @@ def test_picam_numbers_are_those_of_the_vendors_header() -> None:
         spelled = parameter.name.replace(" ", "").lower()
         assert names[key].lower() == spelled
     for constant, name in (
-        (stand_ins._TIME_OUT, "TimeOutOccurred"),
-        (stand_ins._RUNNING, "AcquisitionInProgress"),
-        (stand_ins._NOT_RUNNING, "AcquisitionNotInProgress"),
-        (stand_ins._NOT_COMMITTED, "ParametersNotCommitted"),
-        (stand_ins._BAD_BUFFER, "InvalidAcquisitionBuffer"),
-        (stand_ins._BAD_VALUE, "InvalidParameterValue"),
-        (stand_ins._DISCONNECTED, "DeviceDisconnected"),
-        (stand_ins._NO_ENUM, "EnumerationValueNotDefined"),
+        (princeton_picam._TIME_OUT, "TimeOutOccurred"),
+        (princeton_picam._RUNNING, "AcquisitionInProgress"),
+        (princeton_picam._NOT_RUNNING, "AcquisitionNotInProgress"),
+        (princeton_picam._NOT_COMMITTED, "ParametersNotCommitted"),
+        (princeton_picam._BAD_BUFFER, "InvalidAcquisitionBuffer"),
+        (princeton_picam._BAD_VALUE, "InvalidParameterValue"),
+        (princeton_picam._DISCONNECTED, "DeviceDisconnected"),
+        (princeton_picam._NO_ENUM, "EnumerationValueNotDefined"),
     ):
         assert defs.PicamError[f"PicamError_{name}"].value == constant
     for mode, value in (("Normal", "auto"), ("AlwaysClosed", "closed"), ("AlwaysOpen", "open")):
@@ -1066,21 +1072,21 @@ def test_picam_numbers_are_those_of_the_vendors_header() -> None:
 
 
 def test_andor_numbers_are_those_of_the_vendors_header() -> None:
-    module = driver._load(AndorSdk2Camera._MODULE, private=True)
+    module = driver.load(AndorSdk2Camera._MODULE, private=True)
     codes = module.DRV_STATUS
     for constant, name in (
-        (stand_ins._NO_NEW_DATA, "NO_NEW_DATA"),
-        (stand_ins._ACQUIRING, "ACQUIRING"),
-        (stand_ins._IDLE, "IDLE"),
-        (stand_ins._NOT_INITIALIZED, "NOT_INITIALIZED"),
-        (stand_ins._USB_ERROR, "USBERROR"),
-        (stand_ins._NOT_SUPPORTED, "NOT_SUPPORTED"),
-        (stand_ins._T_STABLE, "TEMPERATURE_STABILIZED"),
-        (stand_ins._T_SETTLING, "TEMPERATURE_NOT_STABILIZED"),
-        (stand_ins._T_COOLING, "TEMPERATURE_NOT_REACHED"),
-        (stand_ins._T_OFF, "TEMPERATURE_OFF"),
-        (stand_ins._P5, "P5INVALID"),
-        (stand_ins._P6, "P6INVALID"),
+        (andor_sdk2._NO_NEW_DATA, "NO_NEW_DATA"),
+        (andor_sdk2._ACQUIRING, "ACQUIRING"),
+        (andor_sdk2._IDLE, "IDLE"),
+        (andor_sdk2._NOT_INITIALIZED, "NOT_INITIALIZED"),
+        (andor_sdk2._USB_ERROR, "USBERROR"),
+        (andor_sdk2._NOT_SUPPORTED, "NOT_SUPPORTED"),
+        (andor_sdk2._T_STABLE, "TEMPERATURE_STABILIZED"),
+        (andor_sdk2._T_SETTLING, "TEMPERATURE_NOT_STABILIZED"),
+        (andor_sdk2._T_COOLING, "TEMPERATURE_NOT_REACHED"),
+        (andor_sdk2._T_OFF, "TEMPERATURE_OFF"),
+        (andor_sdk2._P5, "P5INVALID"),
+        (andor_sdk2._P6, "P6INVALID"),
     ):
         assert codes[f"DRV_{name}"].value == constant
     assert 20013 in AndorSdk2Camera._GONE and codes["DRV_ERROR_ACK"].value == 20013
@@ -1101,7 +1107,7 @@ def code_of(call: Callable[[], Any]) -> int:
 
 def test_the_andor_state_machine_refuses_what_the_sdk_refuses() -> None:
     sdk = FakeAndorSdk2(VirtualClock(START), World())
-    module = driver._load(AndorSdk2Camera._MODULE, private=True)
+    module = driver.load(AndorSdk2Camera._MODULE, private=True)
     sdk.library_error = module.AndorSDK2LibError
     assert code_of(lambda: sdk.SetReadMode(0)) == 20075
     sdk.Initialize(b"")
