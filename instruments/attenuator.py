@@ -7,13 +7,24 @@ theta0 (brightest) to theta0 + 45 deg (darkest), so that any rotation mount can 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from instruments.calibration import Calibration, read_calibration
 from instruments.errors import ConfigError, NotReady
 from instruments.roles import Attenuator, Identity, Limits, Rotator, Setting, Status
+
+_ERRORS = {"theta0_deg": "theta0_error_deg", "t_min": "t_min_error", "t_max": "t_max_error"}
+_BEAM = (
+    "full_pulse_energy_J",
+    "area_cm2",
+    "stripe_width_mm",
+    "stripe_length_mm",
+    "spot_diameter_mm",
+)
+CALIBRATED = (*_ERRORS, *_ERRORS.values(), *_BEAM)
+"""The values that an attenuator's calibration may hold; those of the beam are for `pump`."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +74,16 @@ class WaveplateCalibration:
         )
 
 
+def waveplate_calibration(calibration: Calibration) -> WaveplateCalibration:
+    """Return what a calibration file says of wave plate and polariser; the rest is nominal."""
+    fields = {k: v for k, v in calibration.values.items() if k not in _BEAM}
+    fields |= {_ERRORS[k]: v for k, v in calibration.stderr.items() if k in _ERRORS}
+    return WaveplateCalibration(**fields, name=calibration.name)
+
+
 def load_calibration(path: Path) -> WaveplateCalibration:
-    """Read a calibration file (TOML; the fields of WaveplateCalibration)."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {k: float(v) for k, v in table.items() if k in WaveplateCalibration.__annotations__}
-        return WaveplateCalibration(**{**known, "name": path.name})  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"is not a calibration of the attenuator ({error})", file=str(path)
-        ) from None
+    """Read a calibration file of the attenuator; ConfigError if it is none."""
+    return waveplate_calibration(read_calibration(path, "attenuator", CALIBRATED))
 
 
 class WaveplateAttenuator(Attenuator):
@@ -94,6 +105,11 @@ class WaveplateAttenuator(Attenuator):
         if not self.rotator.homed:
             return Status(False, "not homed: the transmission is unknown")
         return self.rotator.status()
+
+    @property
+    def homed(self) -> bool:
+        """Whether the transmission can be trusted."""
+        return self.rotator.homed
 
     @property
     def limits(self) -> Mapping[str, Limits]:
@@ -131,6 +147,12 @@ class WaveplateAttenuator(Attenuator):
         self._angle_deg = None
         self._angle_deg = self.rotator.move_to(self.calibration.angle_deg(transmission))
         return self.transmission
+
+    def turn_to(self, angle_deg: float) -> float:
+        """Turn the plate to an angle (degrees), return the one reached; LimitError outside."""
+        self._angle_deg = None
+        self._angle_deg = self.rotator.move_to(angle_deg)
+        return self._angle_deg
 
     def make_safe(self) -> None:
         """Go dark, if the mount knows where that is."""

@@ -11,23 +11,44 @@ import contextlib
 import importlib
 import inspect
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from instruments.attenuator import WaveplateAttenuator, load_calibration
+from instruments import attenuator, spectrograph, stripe
+from instruments.attenuator import WaveplateAttenuator, waveplate_calibration
+from instruments.calibration import Calibration, read_calibration
 from instruments.clock import Clock, VirtualClock, WallClock
 from instruments.config import BenchConfig, InstrumentTable, PumpTable
-from instruments.errors import BenchError, ConfigError, InstrumentError
-from instruments.pump import PumpBeam
+from instruments.errors import BadReply, BenchError, ConfigError, InstrumentError, WrongIdentity
+from instruments.pump import PumpBeam, calibrated_pump
 from instruments.registry import driver
-from instruments.roles import Camera, Limits, Monochromator, Role, Setting, Status
-from instruments.spectrograph import Geometry, Spectrograph, load_geometry
-from instruments.stripe import StripeSlit, load_slit
+from instruments.roles import (
+    Camera,
+    Identity,
+    Limits,
+    Monochromator,
+    Role,
+    Rotator,
+    Setting,
+    Stage,
+    Status,
+)
+from instruments.spectrograph import Geometry, Spectrograph, calibrated_geometry
+from instruments.stripe import StripeSlit, slit_calibration
 
 log = logging.getLogger(__name__)
 
 # The order in which instruments are made safe: what stops the light comes first.
-_SAFE_ORDER = ("shutter", "pulse_gate", "camera", "streak")
+_SAFE_ORDER = ("shutter", "pulse_gate", "attenuator", "camera", "streak")
+# Tried once more over a fresh link when the rest is safe: while open, they let light through.
+_STOP_THE_LIGHT = ("shutter", "pulse_gate")
+# Whose calibration a role's `calibration` file is, and what it may hold.
+_CALIBRATED = {
+    "attenuator": ("attenuator", attenuator.CALIBRATED),
+    "stripe": ("slit", stripe.CALIBRATED),
+    "monochromator": ("spectrograph", spectrograph.CALIBRATED),
+}
 
 
 class Bench:
@@ -35,7 +56,11 @@ class Bench:
 
     Attributes:
         config: the bench file. clock: the bench's clock. instruments: role name -> Role.
-        pump: the pump beam. spectrograph: monochromator and camera together, or None.
+        drivers: role name -> the driver behind it (the same, where nothing composes it).
+        unsafe: what the last `make_safe` could not do, as lines.
+        calibrations: role -> the calibration file in use, of those that have one.
+        source: [pump] as the bench file, or the simulated bench, has it. pump: the pump beam.
+        spectrograph: monochromator and camera together, or None.
         simulation: the simulated bench behind, or None; only `state` and `restore` are used.
     """
 
@@ -43,8 +68,18 @@ class Bench:
         self.config = config
         self.clock = clock
         self.simulation = simulation
+        self.source: PumpTable = (
+            simulation.pump
+            if simulation is not None
+            else config.pump or PumpTable.model_validate({})
+        )
         self.instruments: dict[str, Role] = {}
+        self.drivers: dict[str, Any] = {}
+        self.unsafe: list[str] = []
+        self._identities: dict[str, Identity] = {}
+        self._foreign: set[str] = set()  # roles where another instrument has answered
         self.links: dict[str, Any] = {}
+        self.calibrations: dict[str, Calibration] = {}
         self.pump: PumpBeam
         self.spectrograph: Spectrograph | None = None
 
@@ -72,24 +107,91 @@ class Bench:
 
     def make_safe(self) -> list[str]:
         """Make every instrument safe, each on its own; return what went wrong, as lines."""
-        problems = []
+        problems: dict[str, str] = {}
         names = sorted(
             self.instruments,
             key=lambda name: _SAFE_ORDER.index(name) if name in _SAFE_ORDER else 99,
         )
         for name in names:
             try:
-                self.instruments[name].make_safe()
+                self._make_safe(name)
             except Exception as error:
-                log.error("%s could not be made safe: %s", name, error)
-                problems.append(f"{name} could not be made safe: {error}")
-        return problems
+                problems[name] = f"{name} could not be made safe: {error}"
+        for name in [name for name in _STOP_THE_LIGHT if name in problems]:
+            try:
+                self._make_safe_anew(name)
+                del problems[name]
+            except Exception as error:
+                problems[name] = f"{name} could not be made safe: {error}"
+        self.unsafe = list(problems.values())
+        for line in self.unsafe:
+            log.error("%s", line)
+        return list(self.unsafe)
 
     def make_safe_for_pause(self) -> None:
-        """Close the shutter and keep everything else as it is."""
-        shutter = self.instruments.get("shutter")
-        if shutter is not None:
-            shutter.make_safe()
+        """Close the shutter, over a fresh link if it must be, and keep everything else as it is."""
+        if "shutter" not in self.instruments:
+            return
+        try:
+            self._make_safe("shutter")
+        except InstrumentError:
+            self._make_safe_anew("shutter")
+
+    def _make_safe(self, role: str) -> None:
+        """Make one instrument safe, but send nothing to another one that has taken its place."""
+        if role in self._foreign:
+            self.recover(role)
+        self.instruments[role].make_safe()
+
+    def _make_safe_anew(self, role: str) -> None:
+        self.recover(role)
+        self.instruments[role].make_safe()
+
+    def recover(self, role: str) -> None:
+        """Get an instrument back: open its link again, identify it, bring it what it has lost.
+
+        Moves nothing but a shutter, which is closed; what has lost its reference is not homed then.
+
+        Raises:
+            NoReply, BadReply, DeviceFault, NotReady: it is not back.
+            WrongIdentity: another instrument answers than the one that was opened.
+        """
+        driver = self.drivers[role]
+        recover = getattr(driver, "recover", None)
+        try:
+            if recover is not None:
+                recover()
+            else:
+                driver.close()
+                driver.connect()
+            known, found = self._identities[role], driver.identity
+            if str(found) != str(known):  # vendor, model and serial number
+                raise WrongIdentity(
+                    f"{role}: {found} answers now, {known} was opened; put the cable back, or "
+                    "start the run anew"
+                )
+        except WrongIdentity as error:
+            self._foreign.add(role)
+            if isinstance(error.__cause__, BadReply):  # noise is nobody's name
+                raise BadReply(str(error)) from error
+            raise
+        self._foreign.discard(role)
+        if role == "energy_meter":
+            driver.set_wavelength_nm(self.pump.source.wavelength_nm)
+
+    def involved(self, error: BaseException) -> tuple[str, ...]:
+        """Return the roles in whose code an error arose, or one that it followed from."""
+        owners = {id(role): name for name, role in self.instruments.items()}
+        owners |= {id(driver): name for name, driver in self.drivers.items()}
+        found: list[str] = []
+        seen: BaseException | None = error
+        while seen is not None:
+            for frame, _ in traceback.walk_tb(seen.__traceback__):
+                name = owners.get(id(frame.f_locals.get("self")))
+                if name is not None and name not in found:
+                    found.append(name)
+            seen = seen.__cause__ or seen.__context__
+        return tuple(found)
 
     def close(self) -> list[str]:
         """Make everything safe and release it; return what went wrong, as lines."""
@@ -142,6 +244,7 @@ def open_bench(
     needs: tuple[str, ...] | None = None,
     *,
     measurement: str = "power-sweep",
+    medium: str | None = None,
     clock: Clock | None = None,
     report: Callable[[str], None] = log.info,
     extras: bool = True,
@@ -152,6 +255,7 @@ def open_bench(
         config: the bench file.
         needs: roles to open (those missing are an error); None opens all that there are.
         measurement: decides what a simulated bench has under its beam.
+        medium: "film" or "solution", where a measurement has that choice.
         clock: instead of the one that the file asks for.
         report: told what is happening, a line at a time.
         extras: open shutter and energy meter even if they are not needed, where there are any.
@@ -160,7 +264,7 @@ def open_bench(
         ConfigError: a driver or option is unknown, or a role is missing.
         InstrumentError: an instrument does not answer or is another one.
     """
-    bench = _assemble(config, needs, measurement, clock, report, extras)
+    bench = _assemble(config, needs, (measurement, medium), clock, report, extras)
     try:
         yield bench
     finally:
@@ -171,7 +275,7 @@ def open_bench(
 def _assemble(
     config: BenchConfig,
     needs: tuple[str, ...] | None,
-    measurement: str,
+    purpose: tuple[str, str | None],
     clock: Clock | None,
     report: Callable[[str], None],
     extras: bool,
@@ -188,15 +292,13 @@ def _assemble(
     simulation = None
     if wanted_sim:
         module = importlib.import_module("sim_drivers.bench")
-        simulation = module.SimulatedBench(config, clock, measurement)
+        simulation = module.SimulatedBench(config, clock, *purpose)
     bench = Bench(config, clock, simulation)
-    pump = config.pump
-    if pump is None:
-        pump = simulation.pump if simulation is not None else PumpTable.model_validate({})
     try:
         for role in _roles_to_open(config, simulation, needs, extras):
-            bench.instruments[role] = _open(bench, role)
+            bench.instruments[role] = open_role(bench, role)
             report(f"{role}: {bench.instruments[role].identity}")
+        pump = calibrated_pump(bench.source, bench.calibrations.get("attenuator"))
         bench.pump = PumpBeam(
             pump,
             clock,
@@ -239,7 +341,16 @@ def _roles_to_open(
     return [role for role in have if role in needs or (extras and role in always)]
 
 
-def _open(bench: Bench, role: str) -> Any:
+def open_role(bench: Bench, role: str, adapted: Callable[[type], type] = lambda kind: kind) -> Any:
+    """Open and compose one instrument, and leave it to the caller.
+
+    `adapted` may put another class in the place of the driver's, for a real link. On the way out
+    with an error the instrument is closed.
+
+    Raises:
+        ConfigError: driver, option or calibration are not what they must be.
+        InstrumentError: the instrument does not answer, or is another one; its role is named.
+    """
     config = bench.config
     table = config.instruments.get(role)  # type: ignore[call-overload]
     if table is None:
@@ -247,25 +358,28 @@ def _open(bench: Bench, role: str) -> Any:
     entry = driver(table.driver, role, config.file)
     kind = entry.load(role)
     options = _options(kind, table, role, config.file)
-    if table.simulated:
-        instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)
-    elif hasattr(kind, "open_link"):
-        link = bench.links.get(table.resource)
-        if link is None:
-            link = bench.links[table.resource] = kind.open_link(table.resource)
-        instrument = kind(link, clock=bench.clock, **options)
-    else:
-        instrument = kind(table.resource, clock=bench.clock, **options)
+    options = _from_bench(bench, kind, role) | options
+    instrument: Any = None
     try:
+        if table.simulated:
+            instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)
+        elif hasattr(kind, "open_link"):
+            link = bench.links.get(table.resource)
+            if link is None:
+                link = bench.links[table.resource] = kind.open_link(table.resource)
+            instrument = adapted(kind)(link, clock=bench.clock, **options)
+        else:
+            instrument = kind(table.resource, clock=bench.clock, **options)
         instrument.connect()
-        if role == "attenuator":
-            path = config.folder / table.calibration if table.calibration else None
-            calibration = load_calibration(path) if path is not None else None
-            instrument = WaveplateAttenuator(instrument, calibration)
-        elif role == "stripe":
-            slit = load_slit(config.folder / table.calibration) if table.calibration else None
-            pump = config.pump or PumpTable.model_validate({})
-            instrument = StripeSlit(instrument, pump.stripe_length_mm or 0.0, slit)
+        bench.drivers[role] = instrument
+        bench._identities[role] = instrument.identity
+        found = _calibration(bench, role, table, instrument.identity)
+        if role == "attenuator" and isinstance(instrument, Rotator):
+            plate = waveplate_calibration(found) if found is not None else None
+            instrument = WaveplateAttenuator(instrument, plate)
+        elif role == "stripe" and isinstance(instrument, Stage):
+            slit = slit_calibration(found) if found is not None else None
+            instrument = StripeSlit(instrument, bench.source.stripe_length_mm or 0.0, slit)
     except BaseException as error:
         with contextlib.suppress(Exception):
             instrument.close()
@@ -273,6 +387,26 @@ def _open(bench: Bench, role: str) -> Any:
             raise type(error)(f"{role} at {table.resource}: {error}") from error
         raise
     return instrument
+
+
+def _calibration(
+    bench: Bench, role: str, table: InstrumentTable, identity: Identity
+) -> Calibration | None:
+    """Read the calibration file that a role names, None if it names none."""
+    if not table.calibration:
+        return None
+    key = f"instruments.{role}.calibration"
+    if role not in _CALIBRATED:
+        raise ConfigError(
+            f"no calibration is known for this role; those that have one: {', '.join(_CALIBRATED)}",
+            file=bench.config.file,
+            key=key,
+        )
+    kind, names = _CALIBRATED[role]
+    found = read_calibration(bench.config.folder / table.calibration, kind, names)
+    found.check_made_with(role, table.driver, identity, key)
+    bench.calibrations[role] = found
+    return found
 
 
 def _options(kind: type, table: InstrumentTable, role: str, file: str | None) -> dict[str, Any]:
@@ -290,6 +424,35 @@ def _options(kind: type, table: InstrumentTable, role: str, file: str | None) ->
     return table.options
 
 
+def _from_bench(bench: Bench, kind: type, role: str) -> dict[str, Any]:
+    """Return the options that a driver takes from other tables of the bench file.
+
+    A gate counts the shots of the pump's repetition rate: another one would count wrongly.
+    """
+    config, known = bench.config, inspect.signature(kind).parameters
+    found: dict[str, Any] = {}
+    if role == "cryostat":
+        limits = config.limits
+        found = {
+            "temperature_min_K": limits.temperature_min_K,
+            "temperature_max_K": limits.temperature_max_K,
+            "heater_range_max": limits.heater_range_max,
+        }
+    elif role == "pulse_gate":
+        table = config.instruments.get("pulse_gate")
+        rate_Hz = bench.source.repetition_rate_Hz
+        given = table.options.get("rate_Hz") if table is not None else None
+        if given is not None and given != rate_Hz:
+            raise ConfigError(
+                f"{given!r} was given, but the pump's repetition_rate_Hz is {rate_Hz:g}: the gate "
+                "would count wrong; leave rate_Hz out, or correct [pump]",
+                file=config.file,
+                key="instruments.pulse_gate.rate_Hz",
+            )
+        found = {"rate_Hz": rate_Hz}
+    return {name: value for name, value in found.items() if name in known}
+
+
 def _join_spectrograph(bench: Bench) -> None:
     mono, camera = bench.instruments.get("monochromator"), bench.instruments.get("camera")
     if not isinstance(mono, Monochromator) or not isinstance(camera, Camera):
@@ -298,9 +461,16 @@ def _join_spectrograph(bench: Bench) -> None:
         focal_length_mm=getattr(mono, "focal_length_mm", Geometry.focal_length_mm),
         half_angle_deg=getattr(mono, "half_angle_deg", Geometry.half_angle_deg),
     )
-    table = bench.config.instruments.get("monochromator")
-    if table is not None and table.calibration:
-        geometry = load_geometry(bench.config.folder / table.calibration, geometry)
+    calibration = bench.calibrations.get("monochromator")
+    if calibration is not None:
+        table = bench.config.instruments.get("camera")
+        calibration.check_made_with(
+            "camera",
+            table.driver if table is not None else "",
+            camera.identity,
+            "instruments.monochromator.calibration",
+        )
+        geometry = calibrated_geometry(calibration, geometry)
     limits = bench.config.limits
     bench.spectrograph = Spectrograph(
         mono, camera, geometry, Limits(limits.exposure_min_s, limits.exposure_max_s, "s")

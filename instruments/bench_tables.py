@@ -119,8 +119,8 @@ class LimitsTable(StrictTable):
 
     fluence_min_uJ_cm2: NotNegative = 0.0
     """Lowest fluence (uJ/cm2)."""
-    fluence_max_uJ_cm2: Positive = 200.0
-    """Highest fluence (uJ/cm2)."""
+    fluence_max_uJ_cm2: Positive | None = None
+    """Highest fluence (uJ/cm2); left out: 200 for pulses below 1 ns, 50000 for longer ones."""
     dose_max_J_cm2: Positive | None = None
     """Highest dose of one run (J/cm2); none if left out."""
     temperature_min_K: Positive = 4.0

@@ -12,9 +12,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from instruments.calibration import Calibration
 from instruments.clock import Clock
 from instruments.config import LimitsTable, PumpTable
-from instruments.errors import DeviceFault, InstrumentError, LimitError, NotReady
+from instruments.errors import ConfigError, DeviceFault, InstrumentError, LimitError, NotReady
 from instruments.roles import Attenuator, Burst, EnergyMeter, Limits, PulseGate, Shutter
 
 _HEADROOM = 1.3
@@ -35,6 +36,35 @@ class Fluence:
     pulse_energy_J: float
     pulse_spread_J: float
     measured: bool
+
+
+_SHAPE = ("stripe_width_mm", "stripe_length_mm", "spot_diameter_mm")
+
+
+def calibrated_pump(source: PumpTable, calibration: Calibration | None) -> PumpTable:
+    """Return the pump as a calibration of the attenuator has measured it.
+
+    Full pulse energy and area take the place of the bench file's, with their uncertainties; what
+    the calibration does not hold stays. Raises ConfigError if the values make no beam.
+    """
+    if calibration is None:
+        return source
+    values, stderr = calibration.values, calibration.stderr
+    found = source.model_dump(exclude_none=True)
+    shape = {name: values[name] for name in _SHAPE if name in values}
+    if shape:
+        found = {k: v for k, v in found.items() if k not in _SHAPE} | shape
+    if "full_pulse_energy_J" in values:
+        energy_J = values["full_pulse_energy_J"]
+        found["full_pulse_energy_J"] = energy_J
+        if "full_pulse_energy_J" in stderr and energy_J > 0.0:
+            found["pulse_energy_rel_unc"] = stderr["full_pulse_energy_J"] / energy_J
+    if values.get("area_cm2", 0.0) > 0.0 and "area_cm2" in stderr:
+        found["area_rel_unc"] = stderr["area_cm2"] / values["area_cm2"]
+    try:
+        return PumpTable.model_validate(found)
+    except ValueError as error:
+        raise ConfigError(f"makes no pump beam ({error})", file=calibration.path) from None
 
 
 class PumpBeam:
@@ -82,9 +112,17 @@ class PumpBeam:
             low, high = full * reach.low, full * reach.high
         return Limits(
             max(low, self._limits.fluence_min_uJ_cm2),
-            min(high, self._limits.fluence_max_uJ_cm2),
+            min(high, self._fluence_max_uJ_cm2),
             "uJ/cm^2",
         )
+
+    @property
+    def _fluence_max_uJ_cm2(self) -> float:
+        """What a film stands: heat and multi-photon damage set in far earlier with fs pulses."""
+        given = self._limits.fluence_max_uJ_cm2
+        if given is not None:
+            return given
+        return 200.0 if self.source.pulse_width_s < 1e-9 else 50_000.0
 
     def shots_in(self, seconds: float) -> int:
         """Return the laser shots in a time (at least one for any light at all)."""

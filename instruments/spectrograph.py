@@ -7,14 +7,14 @@ optional calibration (offset and scale from lamp lines) on top.
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from instruments.errors import ConfigError, LimitError
+from instruments.calibration import Calibration, read_calibration
+from instruments.errors import LimitError
 from instruments.roles import Camera, Exposure, Grating, Limits, Monochromator
 
 
@@ -23,7 +23,8 @@ class Geometry:
     """The optics: focal length (mm), half the inclusion angle and detector tilt (degrees).
 
     offset_nm and scale correct the computed axis: nm = centre + scale (computed - centre) + offset;
-    offset_error_nm is one standard deviation of the axis.
+    offset_error_nm is one standard deviation of the axis. Offset and its error hold for the grating
+    with calibrated_grooves_per_mm (0: any): another grating sits otherwise on its turret.
     """
 
     focal_length_mm: float = 300.0
@@ -32,7 +33,12 @@ class Geometry:
     offset_nm: float = 0.0
     scale: float = 1.0
     offset_error_nm: float = 0.05
+    calibrated_grooves_per_mm: float = 0.0
     name: str = "nominal"
+
+    def holds_for(self, grooves_per_mm: float) -> bool:
+        """Return whether offset and its error were measured with this grating."""
+        return self.calibrated_grooves_per_mm in (0.0, grooves_per_mm)
 
     def wavelengths_nm(
         self, centre_nm: float, grooves_per_mm: float, pixels: int, pitch_um: float
@@ -60,19 +66,34 @@ class Geometry:
             + np.arctan2(x_mm * np.cos(tilt), self.focal_length_mm + x_mm * np.sin(tilt))
         )
         computed = spacing_nm * (np.sin(phi - delta) + np.sin(beta))
-        return np.asarray(centre_nm + self.scale * (computed - centre_nm) + self.offset_nm)
+        offset_nm = self.offset_nm if self.holds_for(grooves_per_mm) else 0.0
+        return np.asarray(centre_nm + self.scale * (computed - centre_nm) + offset_nm)
+
+
+_ERRORS = {"offset_nm": "offset_error_nm"}
+_OF_GEOMETRY = (
+    "focal_length_mm",
+    "half_angle_deg",
+    "tilt_deg",
+    "offset_nm",
+    "scale",
+    "offset_error_nm",
+    "calibrated_grooves_per_mm",
+)
+CALIBRATED = (*_OF_GEOMETRY, "residual_rms_nm", "repeatability_nm")
+"""The values that a spectrograph's calibration may hold."""
+
+
+def calibrated_geometry(calibration: Calibration, base: Geometry) -> Geometry:
+    """Return `base` with what a calibration file says; its offset_error_nm is the whole axis's."""
+    fields = {k: v for k, v in calibration.values.items() if k in _OF_GEOMETRY}
+    errors = {_ERRORS[k]: v for k, v in calibration.stderr.items() if k in _ERRORS}
+    return replace(base, **{**errors, **fields}, name=calibration.name)
 
 
 def load_geometry(path: Path, base: Geometry) -> Geometry:
-    """Read a wavelength calibration (TOML; any field of Geometry) on top of `base`."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        fields = {
-            k: float(v) for k, v in table.items() if k in Geometry.__annotations__ and k != "name"
-        }
-        return Geometry(**{**base.__dict__, **fields, "name": path.name})
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"is not a wavelength calibration ({error})", file=str(path)) from None
+    """Read a calibration file of the spectrograph on top of `base`; ConfigError if it is none."""
+    return calibrated_geometry(read_calibration(path, "spectrograph", CALIBRATED), base)
 
 
 class Spectrograph:
@@ -103,6 +124,13 @@ class Spectrograph:
                 camera.pixel_pitch_um,
             )
         return self._axis
+
+    @property
+    def wavelength_unc_nm(self) -> float:
+        """One standard deviation of the axis (nm), with the present grating."""
+        if self.geometry.holds_for(self.monochromator.grating.grooves_per_mm):
+            return self.geometry.offset_error_nm
+        return Geometry.offset_error_nm
 
     @property
     def exposure_limits(self) -> Limits:

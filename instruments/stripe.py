@@ -6,11 +6,11 @@ approaches come from one side to take out backlash, and any linear stage can tak
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from instruments.calibration import Calibration, read_calibration
 from instruments.errors import ConfigError, NotReady
 from instruments.roles import Identity, Limits, Role, Setting, Stage, Status
 
@@ -35,14 +35,20 @@ class SlitCalibration:
             )
 
 
+_ERRORS = {"zero_mm": "zero_error_mm"}
+CALIBRATED = ("zero_mm", "zero_error_mm", "direction", "backlash_mm")
+"""The values that a slit's calibration may hold."""
+
+
+def slit_calibration(calibration: Calibration) -> SlitCalibration:
+    """Return what a calibration file says of the slit; the rest is nominal."""
+    errors = {_ERRORS[k]: v for k, v in calibration.stderr.items() if k in _ERRORS}
+    return SlitCalibration(**{**calibration.values, **errors}, name=calibration.name)
+
+
 def load_slit(path: Path) -> SlitCalibration:
-    """Read a calibration file (TOML; the fields of SlitCalibration)."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {k: float(v) for k, v in table.items() if k in SlitCalibration.__annotations__}
-        return SlitCalibration(**{**known, "name": path.name})  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"is not a calibration of the slit ({error})", file=str(path)) from None
+    """Read a calibration file of the slit; ConfigError if it is none."""
+    return slit_calibration(read_calibration(path, "slit", CALIBRATED))
 
 
 class StripeSlit(Role):

@@ -2,7 +2,8 @@
 
 A driver is a pymeasure Instrument on a pymeasure Adapter: VISA in the lab, in process on the
 simulated bench, `expected_protocol` in a protocol test. Here are only the lock of a link that
-several instruments may share, patience for slow actions, and errors in the bench's own words.
+several instruments may share, patience for slow actions, errors in the bench's own words, and how
+a link that died is replaced.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pymeasure.adapters import Adapter, VISAAdapter
@@ -76,7 +77,7 @@ class WireInstrument(Instrument):  # type: ignore[misc]
     def read_bytes(self, count: int, break_on_termchar: bool = False, **kwargs: Any) -> bytes:
         """Read bytes; raises NoReply after the time-out."""
         with self._plain_errors("reading", ""):
-            return bytes(super().read_bytes(count, break_on_termchar, **kwargs))
+            return bytes(super().read_bytes(count, break_on_termchar=break_on_termchar, **kwargs))
 
     def discard_input(self) -> None:
         """Throw away what is in the input buffer (a late or stray reply)."""
@@ -84,16 +85,49 @@ class WireInstrument(Instrument):  # type: ignore[misc]
             if not _drain_socket(self.adapter):
                 self.adapter.flush_read_buffer()
 
+    def reopen(self) -> None:
+        """Replace the connection by a fresh one, for all who share this link.
+
+        Raises NoReply if there is nothing to connect to.
+        """
+        with self.lock:
+            reopen = getattr(self.adapter, "reopen", None)
+            if reopen is None:
+                raise NoReply(f"{self.name}: a link of this kind cannot be opened again")
+            with self._plain_errors("opening", "the link again"):
+                reopen()
+            self.discard_input()
+
+    def recover(self) -> None:
+        """Reopen the link, identify the instrument again and bring it what it may have lost.
+
+        As `connect`, it moves nothing but a shutter, which it closes. A driver whose device can
+        lose its reference, and would not tell, overrides this so that it counts as not homed.
+
+        Raises:
+            NoReply, BadReply, DeviceFault, NotReady: the instrument is not back.
+            WrongIdentity: another instrument answers.
+        """
+        with self.lock:
+            self.reopen()
+            connect: Callable[[], None] = getattr(self, "connect", lambda: None)
+            connect()
+
     @contextlib.contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
-        """Wait up to `seconds` for a reply inside the block (a move, a homing)."""
-        connection = self.adapter.connection
-        before = connection.timeout
-        connection.timeout = seconds * 1000.0
+        """Wait up to `seconds` for a reply inside the block (a move, a homing).
+
+        Raises NoReply if the link is gone.
+        """
+        with self._plain_errors("waiting", ""):
+            connection = self.adapter.connection
+            before = connection.timeout
+            connection.timeout = seconds * 1000.0
         try:
             yield
         finally:
-            connection.timeout = before
+            with contextlib.suppress(Exception):  # on a dead link: what the block raised counts
+                connection.timeout = before
 
     def close(self) -> None:
         """Close the link; callable more than once."""
@@ -142,6 +176,22 @@ def _drain_socket(adapter: Any) -> bool:
     return True
 
 
+class VisaLink(VISAAdapter):  # type: ignore[misc]
+    """A VISA link that can be opened again and stays the same object, as others may share it."""
+
+    def __init__(self, resource: str, **options: Any) -> None:
+        self.link_lock = threading.RLock()
+        self._given = (resource, options)
+        super().__init__(resource, **options)
+
+    def reopen(self) -> None:
+        """Close the connection, in whatever state it is, and make a new one."""
+        resource, options = self._given
+        with contextlib.suppress(Exception):
+            self.connection.close()
+        super().__init__(resource, **options)
+
+
 def open_visa(resource: str, driver: type[WireInstrument], timeout_s: float | None = None) -> Any:
     """Open a VISA resource as the driver's device wants it.
 
@@ -149,7 +199,7 @@ def open_visa(resource: str, driver: type[WireInstrument], timeout_s: float | No
         NoReply: the resource does not exist or is held by another program.
     """
     try:
-        adapter = VISAAdapter(
+        return VisaLink(
             resource,
             timeout=1000.0 * (timeout_s if timeout_s is not None else driver.TIMEOUT_S),
             **driver.VISA,
@@ -159,5 +209,3 @@ def open_visa(resource: str, driver: type[WireInstrument], timeout_s: float | No
             f"{resource}: cannot be opened ({error}); is it plugged in, "
             "and does no other program hold it?"
         ) from error
-    adapter.link_lock = threading.RLock()
-    return adapter

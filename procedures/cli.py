@@ -248,6 +248,10 @@ def analyze(
     files: Annotated[list[Path], typer.Argument(help="Run files.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="PNG, SVG or PDF.")] = None,
     store: Annotated[bool, typer.Option("--store", help="Keep the results in the file.")] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Write a calibration run's file: folder or NAME.toml."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn a run file into numbers and a figure."""
@@ -258,7 +262,8 @@ def analyze(
         from procedures.running.runfile import store_results
 
         store_results(files[0], evaluation.analysis.to_json())
-    _show(evaluation, as_json)
+    more = _write_calibration(evaluation, calibration) if calibration is not None else {}
+    _show(evaluation, as_json, more)
 
 
 @app.command()
@@ -269,18 +274,14 @@ def check(
 ) -> None:
     """Find and identify every instrument; say what is wrong and how to mend it."""
     from instruments.config import default, load
+    from procedures.check_report import show
     from procedures.checking import check_bench
 
     config = load(bench) if bench is not None else default()
     found = check_bench(config, move=move)
     if as_json:
         put(found)
-    for row in found["instruments"]:
-        mark = "ok " if row["ok"] else "BAD"
-        say(f"{mark} {row['role']:14}{row['driver']:20}{row['resource']:28}{row['text']}")
-        if row["remedy"]:
-            say(f"    -> {row['remedy']}")
-    say("the bench is ready" if found["ok"] else "the bench is not ready")
+    show(found)
     raise typer.Exit(0 if found["ok"] else 1)
 
 
@@ -308,6 +309,21 @@ def simulate(bench: BenchOption = None, as_json: JsonOption = False) -> None:
         say("no longer served")
     finally:
         served.close()
+
+
+def _write_calibration(evaluation: Any, where: Path) -> dict[str, Any]:
+    """Write the calibration that a run gives; say how the bench file points to it."""
+    from procedures.calibrating import role_of, write_from
+
+    written = write_from(evaluation, where)
+    say(f"calibration: {written}")
+    role = role_of(evaluation)
+    if role:
+        say(
+            f"use it: in the bench file, under [instruments.{role}], calibration = {written.name!r}"
+        )
+        say("        (a path relative to the bench file)")
+    return {"calibration": str(written)}
 
 
 def _evaluate_and_draw(path: Path, figure: Path | None) -> Any:

@@ -110,6 +110,7 @@ class Measurement(Procedure):  # type: ignore[misc]
     control: Control
     first_point: int
     decisions: dict[str, float | str]
+    take: Callable[[Point], Record]
     check_sink: Callable[[], None]
     on_pause: Callable[[bool], None]
 
@@ -124,6 +125,7 @@ class Measurement(Procedure):  # type: ignore[misc]
         self.control = Control()
         self.first_point = 0
         self.decisions = {}
+        self.take = lambda point: self.record(point)  # the runner's takes it again after a fault
         self.check_sink = lambda: None
         self.on_pause = lambda _paused: None
         self.configure({**dict.fromkeys(unknown), **parameters})
@@ -256,7 +258,7 @@ class Measurement(Procedure):  # type: ignore[misc]
         for number, point in enumerate(points[self.first_point :], start=self.first_point):
             if not self._may_go_on():
                 return
-            record = self.record(point)
+            record = self.take(point)
             self.emit("results", record)
             self.check_sink()
             self.emit("progress", 100.0 * (number + 1) / len(points))

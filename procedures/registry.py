@@ -18,16 +18,20 @@ from instruments.errors import ConfigError
 
 @dataclass(frozen=True)
 class MeasurementEntry:
-    """A measurement by name: its class, what evaluates its files, what draws them."""
+    """A measurement by name: its class, what evaluates its files, what draws them.
+
+    `calibration` makes a calibration of an analysed run, where a run is one.
+    """
 
     name: str
     summary: str
     procedure: str
     evaluate: str = ""
     figure: str = ""
+    calibration: str = ""
 
     def load(self, what: str = "procedure") -> Any:
-        """Import the class ("procedure") or function ("evaluate", "figure")."""
+        """Import the class ("procedure") or function ("evaluate", "figure", "calibration")."""
         module, _, name = getattr(self, what).partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -39,6 +43,22 @@ _OWN = (
         "procedures.power_sweep:PowerSweep",
         "procedures.evaluation:evaluate_power_sweep",
         "procedures.figures:power_sweep_figure",
+    ),
+    MeasurementEntry(
+        "calibrate-pump",
+        "pulse energy against the angle of the wave plate: attenuator, full pulse energy, area",
+        "procedures.calibrate_pump:CalibratePump",
+        "procedures.calibrating:evaluate_pump",
+        "procedures.figures_calibration:pump_figure",
+        "procedures.calibrating:pump_calibration",
+    ),
+    MeasurementEntry(
+        "calibrate-wavelength",
+        "spectra of a lamp: wavelength axis of the spectrograph",
+        "procedures.calibrate_wavelength:CalibrateWavelength",
+        "procedures.calibrating:evaluate_wavelength",
+        "procedures.figures_calibration:wavelength_figure",
+        "procedures.calibrating:wavelength_calibration",
     ),
 )
 

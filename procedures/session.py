@@ -58,7 +58,11 @@ def forecast(
     """Check a run against the limits of the bench, moving nothing."""
     measurement = build(name, values)
     with open_bench(
-        config, measurement.roles(), measurement=name, report=lambda _line: None
+        config,
+        measurement.roles(),
+        measurement=name,
+        medium=getattr(measurement, "medium", None),
+        report=lambda _line: None,
     ) as bench:
         measurement.bench = bench
         found = measurement.check_limits()

@@ -1,21 +1,24 @@
 """The simulated bench: a World, and the devices that stand on it.
 
-Loaded by name by the Bench. For each measurement it knows what is under the beam (the film under
-the fs stripe, for the measurements so far) and which devices a paper's bench has; `mount` gives a
-driver its simulated device. Devices of other packages register under `gainbench.simulators`.
+Loaded by name by the Bench. What is under the beam and which instruments there are depends on the
+measurement (`arrangements.py`); `mount` gives a driver its simulated device. Devices of other
+packages register under `gainbench.simulators`.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import tomllib
 from importlib.metadata import entry_points
 from typing import Any
 
 from instruments.clock import Clock
 from instruments.config import BenchConfig, PumpTable, SimulationTable
 from instruments.errors import ConfigError
-from sim_drivers.sample import PRESETS, Film, SampleError, resolve
+from sim_drivers.arrangements import EVERYTHING, arrangement, optics_of
+from sim_drivers.faults import FaultPlan
+from sim_drivers.sample import PRESETS, SampleError, prepare, resolve
 from sim_drivers.world import Imperfections, Pump, World
 
 _OWN = {
@@ -32,15 +35,6 @@ _OWN = {
     "andor-sdk2": "sim_drivers.devices.andor_sdk2:FakeAndorSdk2",
     "princeton-picam": "sim_drivers.devices.princeton_picam:FakePicam",
 }
-_DEFAULT_DRIVERS = {
-    "shutter": "thorlabs-sc10",
-    "attenuator": "thorlabs-elliptec",
-    "energy_meter": "thorlabs-pm100",
-    "stripe": "newport-smc100",
-    "monochromator": "acton-spectrapro",
-    "camera": "andor-sdk2",
-}
-_DEFAULT_PRESET = "CsPbBr3-9nm"
 
 
 def presets() -> dict[str, str]:
@@ -50,33 +44,64 @@ def presets() -> dict[str, str]:
 
 def _describe(name: str) -> str:
     p = PRESETS[name]
+    if name.endswith("-solution"):
+        return (
+            f"{p.spontaneous_peak_nm:g} nm, exciton {p.exciton_lifetime_ns:g} ns, two excitons "
+            f"{p.auger_lifetime_ps:g} ps, cross-section {p.cross_section_cm2:g} cm2"
+        )
+    if name.endswith("-capillary"):
+        return (
+            f"{p.cavity_diameter_um:g} um inside, modes about {p.ase_peak_nm:g} nm, "
+            f"threshold {p.cavity_threshold_mJ_cm2:g} mJ/cm2 (ns pulses)"
+        )
     return (
         f"spontaneous {p.spontaneous_peak_nm:g} nm, stimulated {p.ase_peak_nm:g} nm, "
         f"threshold {p.threshold_uJ_cm2:g} uJ/cm2"
     )
 
 
-class SimulatedBench:
-    """A bench without hardware, as one measurement needs it."""
+def _simulator(driver: str) -> Any:
+    """Return the class of a driver's simulated device, None if none is registered."""
+    targets = {p.name: p.value for p in entry_points(group="gainbench.simulators")} | _OWN
+    if driver not in targets:
+        return None
+    module, _, name = targets[driver].partition(":")
+    return getattr(importlib.import_module(module), name)
 
-    def __init__(self, config: BenchConfig, clock: Clock, measurement: str) -> None:
+
+class SimulatedBench:
+    """A bench without hardware, as one measurement needs it.
+
+    Args:
+        config: the bench file. clock: the bench's clock. measurement: decides what the bench is.
+        medium: "film" or "solution", where the measurement has that choice.
+
+    Attributes:
+        pump: `[pump]` as this bench has it: its own defaults, and what the file gives over them.
+    """
+
+    def __init__(
+        self, config: BenchConfig, clock: Clock, measurement: str, medium: str | None = None
+    ) -> None:
         settings = config.simulation or SimulationTable()
         self.clock = clock
         self.seed = settings.seed
-        self.pump: PumpTable = config.pump or PumpTable.model_validate({})
+        self.arrangement = arrangement(measurement, medium)
+        self.pump = self._pump_table(config)
         self.devices: dict[str, Any] = {}
         self.made_for: dict[str, str] = {}
-        preset = settings.sample.preset or _DEFAULT_PRESET
+        use = self.arrangement.use
+        preset = settings.sample.preset or self.arrangement.preset
+        length_mm = self.pump.stripe_length_mm or self.pump.spot_diameter_mm or 3.0
         try:
-            parameters = resolve(preset, settings.sample.overrides)
-            length_mm = self.pump.stripe_length_mm or self.pump.spot_diameter_mm or 3.0
-            film = Film(parameters, 0.1 * length_mm)
+            parameters = resolve(preset, settings.sample.overrides, use)
+            sample = prepare(use, parameters, 0.1 * length_mm, self.pump.wavelength_nm)
         except SampleError as error:
             raise ConfigError(str(error), file=config.file, key="simulation.sample") from None
         wrong = settings.bench
         self.world = World(
             clock,
-            film,
+            sample,
             Pump(
                 wavelength_nm=self.pump.wavelength_nm,
                 repetition_rate_Hz=self.pump.repetition_rate_Hz,
@@ -86,6 +111,7 @@ class SimulatedBench:
                 energy_rel_unc=self.pump.pulse_energy_rel_unc,
                 area_rel_unc=self.pump.area_rel_unc,
                 pick_off_ratio=self.pump.pick_off_ratio,
+                pulse_width_s=self.pump.pulse_width_s,
             ),
             Imperfections(
                 wrong.calibration_errors,
@@ -93,18 +119,42 @@ class SimulatedBench:
                 wrong.drift_per_hour,
                 wrong.slit_zero_um,
                 wrong.slit_blur_um,
+                wrong.irf_fwhm_ps,
+                wrong.jitter_ps,
             ),
             seed=settings.seed,
+            optics=self.arrangement.optics,
+            lamp=wrong.lamp if self.arrangement.lamp else None,
         )
+        self.faults = FaultPlan(
+            settings.faults, self.world, lambda role: self._kind_for(config, role), config.file
+        )
+
+    def _kind_for(self, config: BenchConfig, role: str) -> type | None:
+        """Return the class of the simulated device of a role, None if there is none."""
+        table = config.instruments.get(role)  # type: ignore[call-overload]
+        if table is None:
+            return _simulator(self.driver(role)) if role in self.roles else None
+        return _simulator(table.driver) if table.simulated else None
+
+    def _pump_table(self, config: BenchConfig) -> PumpTable:
+        """Return `[pump]`: keys that the file does not give are those of this bench."""
+        given: dict[str, Any] = {}
+        if config.pump is not None:
+            given = config.pump.model_dump(exclude_unset=True)
+            written = tomllib.loads(config.text).get("pump") if config.text else None
+            if written is not None:  # the schema sets the stripe where the file gives no shape
+                given = {key: value for key, value in given.items() if key in written}
+        return PumpTable.model_validate(self.arrangement.pump_table(given))
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that this bench fills when the bench file does not."""
-        return tuple(_DEFAULT_DRIVERS)
+        return tuple(self.arrangement.drivers)
 
     def driver(self, role: str) -> str:
         """Return the driver that the simulated bench uses for a role."""
-        return _DEFAULT_DRIVERS[role]
+        return EVERYTHING[role]
 
     def device(
         self, role: str, driver: str, options: dict[str, Any] | None = None, world: Any = None
@@ -118,25 +168,33 @@ class SimulatedBench:
                 if getattr(type(made), "SHARED", False) and self.made_for[other] == driver:
                     self.devices[role] = made
                     self.made_for[role] = driver
+                    self.faults.attach(role, made)
+                    self._look_through(role, made)
                     return made
-            targets = {p.name: p.value for p in entry_points(group="gainbench.simulators")} | _OWN
-            if driver not in targets:
+            kind = _simulator(driver)
+            if kind is None:
                 raise ConfigError(
                     f"no simulated device is registered for the driver {driver!r}",
                     key=f"instruments.{role}.resource",
                 )
-            module, _, name = targets[driver].partition(":")
-            kind = getattr(importlib.import_module(module), name)
             known = inspect.signature(kind).parameters
-            shared = {k: v for k, v in (options or {}).items() if k in known}
+            wanted = self.arrangement.device_options(role, driver) | (options or {})
+            shared = {k: v for k, v in wanted.items() if k in known}
             seen = self.world if world is None else world
             device = kind(self.clock, seen, seed=seen.seed, **shared)
             settle = getattr(device, "settle", None)
             if settle is not None:
                 self.world.settlers.append(settle)
+            self.faults.attach(role, device)
+            self._look_through(role, device)
             self.devices[role] = device
             self.made_for[role] = driver
         return self.devices[role]
+
+    def _look_through(self, role: str, device: Any) -> None:
+        """Give the World the optics of a monochromator."""
+        if role == "monochromator":
+            self.world.set_optics(optics_of(device, self.arrangement.optics))
 
     def mount(
         self, role: str, driver: str, kind: Any, options: dict[str, Any], resource: str = "sim"
@@ -155,7 +213,7 @@ class SimulatedBench:
 
     def state(self) -> dict[str, float]:
         """Return the state of world and devices, for a run that may have to be resumed."""
-        found = self.world.state()
+        found = self.world.state() | self.faults.state()
         for role, device in self.devices.items():
             found.update({f"{role}.{key}": value for key, value in device.state().items()})
         return found
@@ -163,6 +221,7 @@ class SimulatedBench:
     def restore(self, state: dict[str, float]) -> None:
         """Take world and devices back to a state."""
         self.world.restore(state)
+        self.faults.restore(state)
         for role, device in self.devices.items():
             prefix = f"{role}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

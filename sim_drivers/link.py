@@ -4,7 +4,7 @@
 bench's clock. `InProcessAdapter` mounts it under a driver without threads: a read that finds no
 byte lets the clock run to the moment at which the device answers. `serve_tcp` puts the same device
 on a TCP socket (and `serve_pty`, on POSIX systems, on a pseudo-terminal) for real PyVISA and for
-independent clients.
+independent clients. All three reach the device by its `wire`, where faults step in between.
 """
 
 from __future__ import annotations
@@ -14,15 +14,33 @@ import contextlib
 import os
 import socket
 import sys
+import tempfile
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from pymeasure.adapters import Adapter
 
 from instruments.clock import Clock
 from instruments.errors import NoReply
+
+
+class Wire(Protocol):
+    """What the host has of a device; OSError from any of them means that the link is dead."""
+
+    def opened(self) -> None:
+        """The host has opened the link (again); OSError if it cannot."""
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the host."""
+
+    def due(self) -> float | None:
+        """Return when the next bytes will be ready, None if nothing is on its way."""
+
+    def take(self) -> bytes:
+        """Return the bytes that are ready by now."""
 
 
 class WireDevice(abc.ABC):
@@ -32,10 +50,22 @@ class WireDevice(abc.ABC):
     State that moves is a function of the clock, worked out when somebody asks.
     """
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset()
+    """The kinds of faults that the device plays itself, by `fault`; its wire plays others."""
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.device_lock = threading.RLock()
+        self.wire: Wire = self
         self._outgoing: deque[tuple[float, bytes]] = deque()
+
+    def fault(self, kind: str, active: bool) -> None:
+        """Begin or end a fault of FAULTS."""
+        raise ValueError(f"{type(self).__name__} does not play the fault {kind!r}")
+
+    def opened(self) -> None:
+        """See Wire; what was on its way to an earlier host is lost."""
+        self._outgoing.clear()
 
     @abc.abstractmethod
     def receive(self, data: bytes) -> None:
@@ -62,6 +92,7 @@ class WireDevice(abc.ABC):
 
     def link(self, driver: Any) -> Any:
         """Return an in-process link for an instance of the class `driver`."""
+        _open(self)
         return InProcessAdapter(self, timeout_s=driver.TIMEOUT_S, **driver.VISA)
 
     def serve(self, host: str, on_tcp: bool) -> Served:
@@ -110,9 +141,14 @@ class InProcessAdapter(Adapter):  # type: ignore[misc]
     def _write(self, command: str, **_kwargs: Any) -> None:
         self._write_bytes(command.encode("latin-1") + self._write_termination)
 
+    def reopen(self) -> None:
+        """Close and open the link; NoReply if the device is gone."""
+        self._buffer.clear()
+        _open(self.device)
+
     def _write_bytes(self, content: bytes, **_kwargs: Any) -> None:
         with self.device.device_lock:
-            self.device.receive(content)
+            self.device.wire.receive(content)
 
     def _read(self, **_kwargs: Any) -> str:
         data = self._until(self._read_termination)
@@ -150,12 +186,12 @@ class InProcessAdapter(Adapter):  # type: ignore[misc]
 
     def _fill(self) -> None:
         with self.device.device_lock:
-            self._buffer += self.device.take()
+            self._buffer += self.device.wire.take()
 
     def _wait(self, deadline: float) -> None:
         """Let time pass until the device has something, or raise NoReply at the deadline."""
         with self.device.device_lock:
-            due = self.device.due()
+            due = self.device.wire.due()
         if due is None or due > deadline:
             self.device.clock.sleep_until(deadline)
             self._fill()
@@ -173,6 +209,14 @@ class InProcessAdapter(Adapter):  # type: ignore[misc]
     def __repr__(self) -> str:
         """Name the device behind."""
         return f"<InProcessAdapter({type(self.device).__name__})>"
+
+
+def _open(device: WireDevice) -> None:
+    try:
+        with device.device_lock:
+            device.wire.opened()
+    except OSError as error:
+        raise NoReply(f"the link cannot be opened ({error})") from error
 
 
 class Served:
@@ -211,7 +255,8 @@ def serve_tcp(device: WireDevice, host: str = "127.0.0.1", port: int = 0) -> Ser
                 return
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # the client has gone, or the link is dead
+                    device.wire.opened()
                     while not served._closing.is_set():
                         client.settimeout(_patience_s(device))
                         try:
@@ -220,6 +265,7 @@ def serve_tcp(device: WireDevice, host: str = "127.0.0.1", port: int = 0) -> Ser
                             data = None
                         if data == b"":
                             break
+                        client.settimeout(10.0)
                         client.sendall(_exchange(device, data))
 
     threading.Thread(target=run, name=f"tcp:{port}", daemon=True).start()
@@ -234,34 +280,83 @@ def serve_pty(device: WireDevice) -> Served:
     import select
     import tty
 
-    master, slave = pty.openpty()
-    tty.setraw(master)
-    tty.setraw(slave)
-    path = os.ttyname(slave)
-    served = Served(f"ASRL{path}::INSTR", {"path": path})
-    served._cleanup.callback(os.close, slave)
+    node = _Node(device.wire is not device)
+
+    def pair() -> int:
+        master, slave = pty.openpty()
+        tty.setraw(master)
+        tty.setraw(slave)
+        node.put(slave)
+        return master
+
+    master = pair()
+    served = Served(f"ASRL{node.path}::INSTR", {"path": node.path})
 
     def run() -> None:
+        nonlocal master
         while not served._closing.is_set():
             readable, _, _ = select.select([master], [], [], _patience_s(device))
             try:
                 data = os.read(master, 4096) if readable else None
                 answer = _exchange(device, data)
-                while answer:
-                    answer = answer[os.write(master, answer) :]
+            except ConnectionError:  # unplugged: the host's handle dies, the node goes
+                os.close(master)
+                node.take_away()
+                while not served._closing.wait(0.05):
+                    with contextlib.suppress(ConnectionError):
+                        device.wire.opened()
+                        break
+                master = pair()
+                continue
             except OSError:
                 if served._closing.wait(0.05):
                     break
+                continue
+            with contextlib.suppress(OSError):
+                while answer:
+                    answer = answer[os.write(master, answer) :]
         os.close(master)
+        node.close()
 
-    threading.Thread(target=run, name=f"pty:{path}", daemon=True).start()
+    threading.Thread(target=run, name=f"pty:{node.path}", daemon=True).start()
     return served
+
+
+class _Node:
+    """The name of a pseudo-terminal: its own, or a link that can follow it to another one."""
+
+    def __init__(self, movable: bool) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gainbench-tty-") if movable else None
+        self.path = str(Path(self._folder.name) / "tty") if self._folder else ""
+        self._slave = -1
+
+    def put(self, slave: int) -> None:
+        """Name a terminal; its host's end is kept open, so that a host may come and go."""
+        self._slave = slave
+        if self._folder is None:
+            self.path = os.ttyname(slave)
+        else:
+            os.symlink(os.ttyname(slave), self.path)
+
+    def take_away(self) -> None:
+        """Take the name away, as the node of an adapter that is unplugged."""
+        os.close(self._slave)
+        self._slave = -1
+        if self._folder is not None:
+            os.unlink(self.path)
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._slave >= 0:
+            os.close(self._slave)
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def _patience_s(device: WireDevice) -> float:
     """Return how long to wait for the host: until the device has something to say."""
     with device.device_lock:
-        due = device.due()
+        due = device.wire.due()
     if due is None:
         return 0.02
     return min(max(due - device.clock.now(), 2e-4), 0.02)
@@ -270,5 +365,5 @@ def _patience_s(device: WireDevice) -> float:
 def _exchange(device: WireDevice, data: bytes | None) -> bytes:
     with device.device_lock:
         if data:
-            device.receive(data)
-        return device.take()
+            device.wire.receive(data)
+        return device.wire.take()

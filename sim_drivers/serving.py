@@ -22,6 +22,7 @@ import numpy as np
 from instruments.clock import WallClock
 from instruments.config import BenchConfig
 from instruments.errors import NoReply
+from sim_drivers.arrangements import EVERYTHING
 from sim_drivers.bench import SimulatedBench
 from sim_drivers.link import Served
 from sim_drivers.noise import FloatArray
@@ -140,7 +141,7 @@ class ServedBench:
         self._served: list[Served | WorldServer] = []
         mounted: dict[int, Served] = {}
         lock = threading.RLock()  # one for all: they share a world
-        roles = dict.fromkeys([*self.bench.roles, *config.instruments])
+        roles = dict.fromkeys([*self.bench.roles, *config.instruments, *EVERYTHING])
         for role in roles:
             table = config.instruments.get(role)  # type: ignore[call-overload]
             driver = table.driver if table else self.bench.driver(role)

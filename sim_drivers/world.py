@@ -1,103 +1,92 @@
 """The one physical state that all simulated devices share.
 
-Pump beam, attenuator, shutter, stripe, film, spectrograph optics and clock: closing the shutter
-darkens the CCD, turning the wave plate changes the film's emission. Devices call `set_*` when they
-change it and ask for what they detect. What the instruments get wrong (true scale factors of
-energy and area, wave-plate zero, wavelength offset) is drawn here by seed. Stops at the detectors:
-their own noise is theirs.
+Pump beam, attenuator, shutter, gate, stripe, sample, its temperature, lamp, spectrograph optics
+and clock: closing the shutter darkens the CCD, turning the wave plate changes the film's emission.
+Devices call `set_*` when they change it and ask for what they detect. What the instruments get
+wrong (true scale factors of energy and area, wave-plate zero, errors of the spectrograph) is drawn
+here by seed. Stops at the detectors: their own noise and response are theirs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from instruments.clock import Clock, VirtualClock
-from sim_drivers.noise import FloatArray, generator, normals
-from sim_drivers.sample import Film
+from sim_drivers.beam import Passage, Pump, Source
+from sim_drivers.imperfections import Imperfections, draw_errors
+from sim_drivers.lamp import lamp_lines
+from sim_drivers.noise import FloatArray
+from sim_drivers.optics import Dispersion, Errors, Optics, photocathode_efficiency
+from sim_drivers.sample import Conditions, Sample
+from sim_drivers.sample.bands import ROOM_K
+from sim_drivers.stray import add_scattered_pump, stray_electrons
 
-# The spectrograph of the bench (Czerny-Turner): focal length, half the inclusion angle, tilt of
-# the detector, entrance slit. Measured figures of 300 mm instruments of the Acton family.
-FOCAL_LENGTH_MM = 300.0
-HALF_ANGLE_DEG = 15.15
-TILT_DEG = 1.38
-SLIT_UM = 60.0
+__all__ = ["Imperfections", "Pump", "World"]
 
-
-@dataclass(frozen=True)
-class Pump:
-    """What the pump is said to be (the bench file), before the errors of its calibration."""
-
-    wavelength_nm: float
-    repetition_rate_Hz: float
-    full_pulse_energy_J: float
-    area_cm2: float
-    full_length_cm: float
-    energy_rel_unc: float
-    area_rel_unc: float
-    pick_off_ratio: float = 1.0
-
-
-@dataclass(frozen=True)
-class Imperfections:
-    """What the bench gets wrong, see [simulation.bench]."""
-
-    calibration_errors: bool = True
-    pulse_noise: float = 0.02
-    drift_per_hour: float = 0.01
-    slit_zero_um: float = 40.0
-    slit_blur_um: float = 20.0
+_RUN_AWAY_PER_S = 0.002
 
 
 class World:
-    """The physical state of a bench that pumps a film with a stripe."""
+    """The physical state of a bench.
+
+    Args:
+        clock: the bench's clock. sample: what lies under the pump. pump: as said to be.
+        imperfections: what the bench gets wrong. seed: keys everything that is drawn.
+        optics: the spectrograph in front of the CCD. lamp: in its place from the beginning, see
+        `set_lamp`.
+    """
 
     def __init__(
         self,
         clock: Clock,
-        film: Film,
+        sample: Sample,
         pump: Pump,
         imperfections: Imperfections,
         seed: int = 0,
-        age_days: float = 0.0,
+        *,
+        optics: Optics | None = None,
+        lamp: str | None = None,
     ) -> None:
         self.clock = clock
-        self.film = film
+        self.sample = sample
         self.pump = pump
         self.imperfections = imperfections
         self.seed = seed
-        self.age_days = age_days
-        self.start_s = clock.now()
-        self.laser_on = True
+        self.age_days = 0.0
+        self.sample_temperature_K = ROOM_K
         self.dose_J_cm2 = 0.0
         self.shots_on_sample = 0
         self.length_cm = pump.full_length_cm
         self.settlers: list[Callable[[float], None]] = []
+        self.source = Source(
+            pump, imperfections.pulse_noise, imperfections.drift_per_hour, seed, clock.now()
+        )
+        self.passage = Passage(self.source)
         self._angle_deg = 45.0
         self._open = False
-        self._opened_s = 0.0
-        self._open_log: list[tuple[float, float]] = []
         self._accounted_shot = 0
         self._centre_nm = 0.0
         self._grooves_per_mm = 600.0
-        self._pixel_cache: tuple[tuple[float, ...], FloatArray, FloatArray] | None = None
-        drawn = generator(seed, "calibration", 0).standard_normal(8)
-        if not imperfections.calibration_errors:
-            drawn = np.zeros(8)
-        self.energy_scale = max(1.0 + pump.energy_rel_unc * drawn[0], 0.1)
-        self.area_scale = max(1.0 + pump.area_rel_unc * drawn[1], 0.1)
-        self.theta0_deg = 0.02 * drawn[2]
-        self.transmission_max = 0.995 + 0.002 * drawn[3]
-        self.transmission_min = 5e-4 * math.exp(0.2 * drawn[4])
-        self.wavelength_offset_nm = 0.03 * drawn[5]
-        phases = generator(seed, "drift", 0).uniform(0.0, 2.0 * math.pi, 3)
-        self._drift_phases = phases
-        self._drift_sign = 1.0 if phases[2] < math.pi else -1.0
+        self._lamp: str | None = None
+        self._drifting_since_s = 0.0
+        found = draw_errors(imperfections, seed, pump.energy_rel_unc, pump.area_rel_unc)
+        self.energy_scale, self.area_scale = found.energy_scale, found.area_scale
+        self.theta0_deg = found.theta0_deg
+        self.transmission_max = found.transmission_max
+        self.transmission_min = found.transmission_min
+        self._errors = Errors(found.offset_nm, found.focal_length_rel, found.tilt_deg)
+        self.dispersion = Dispersion(optics, self._errors)
+        self.set_lamp(lamp)
 
     # ---- the pump -------------------------------------------------------------------------
+
+    @property
+    def start_s(self) -> float:
+        """Bench time of shot number 0."""
+        return self.source.start_s
 
     @property
     def repetition_rate_Hz(self) -> float:
@@ -109,39 +98,48 @@ class World:
         """What the meter shows over what is there."""
         return float(1.0 / self.energy_scale)
 
-    def shot_number(self, time_s: float) -> int:
-        """Return the number of the first shot at or after a bench time."""
-        return math.ceil((time_s - self.start_s) * self.repetition_rate_Hz - 1e-4)
+    @property
+    def laser_on(self) -> bool:
+        """Whether the laser fires; can be set."""
+        return self.source.on(self.clock.now())
 
-    def drift(self, time_s: float) -> float:
-        """Return the slow relative deviation of the pulse energy at a bench time."""
-        hours = (time_s - self.start_s) / 3600.0
-        slow = 0.3 * (
-            math.sin(hours * 2.1 + self._drift_phases[0]) - math.sin(self._drift_phases[0])
-        )
-        fast = 0.1 * (
-            math.sin(hours * 9.7 + self._drift_phases[1]) - math.sin(self._drift_phases[1])
-        )
-        return float(self.imperfections.drift_per_hour * (self._drift_sign * hours + slow + fast))
+    @laser_on.setter
+    def laser_on(self, on: bool) -> None:
+        self.advance(self.clock.now())
+        self.source.switch(on, self.clock.now())
+
+    def fault(self, kind: str, active: bool) -> None:
+        """Begin or end, now, a fault of the laser: `laser_off`, or `laser_drift`.
+
+        A drifting laser's energy falls by 0.2 % a second, and is back when the fault ends.
+        """
+        now = self.clock.now()
+        self.advance(now)
+        if kind == "laser_off":
+            self.source.switch(not active, now)
+        elif kind == "laser_drift":
+            since_s = self._drifting_since_s or now  # as the interrupted run had it
+            self._drifting_since_s = 0.0 if active else self._drifting_since_s
+            self.source.run_away(since_s, -_RUN_AWAY_PER_S if active else 0.0)
+        else:
+            raise ValueError(f"the laser has no fault {kind!r}, only laser_off and laser_drift")
+
+    def next_trigger_s(self, after_s: float) -> float:
+        """Return the bench time of the laser's next trigger at or after that; it never stops."""
+        return max(self.source.shot_time_s(self.source.shot_number(after_s)), after_s)
 
     def _shot_energies(self, first: int, count: int) -> FloatArray:
         """Return the energies (J) of shots on the sample side of the attenuator, (count,)."""
-        if not self.laser_on:
-            return np.zeros(count)
-        noise = normals(self.seed, "pump", first, count)
-        time_s = self.start_s + first / self.pump.repetition_rate_Hz
-        mean = (
-            self.pump.full_pulse_energy_J
-            * self.energy_scale
-            * self.transmission()
-            * max(1.0 + self.drift(time_s), 0.0)
-        )
-        return np.asarray(mean * np.maximum(1.0 + self.imperfections.pulse_noise * noise, 0.0))
+        scale = self.energy_scale * self.transmission()
+        return np.asarray(scale * self.source.energies_J(first, count))
 
     def pulse_energies_J(self, first_time_s: float, count: int) -> FloatArray:
-        """Return the energies (J) of `count` consecutive pulses from a bench time on."""
+        """Return the energies (J) of `count` consecutive pulses from a bench time on.
+
+        At the pick-off, which stands before shutter and gate.
+        """
         self.settle(self.clock.now())
-        energies = self._shot_energies(self.shot_number(first_time_s), count)
+        energies = self._shot_energies(self.source.shot_number(first_time_s), count)
         return energies * self.pump.pick_off_ratio
 
     # ---- what devices move ----------------------------------------------------------------
@@ -159,22 +157,38 @@ class World:
 
     def set_shutter(self, is_open: bool, at_s: float | None = None) -> None:
         """Open or close the pump shutter, now or at a bench time just past."""
-        now = self.clock.now() if at_s is None else at_s
+        moment = self.clock.now() if at_s is None else at_s
         if is_open == self._open:
             return
-        self.advance(now)
-        if is_open:
-            self._opened_s = now
-        else:
-            self._open_log.append((self._opened_s, now))
-            del self._open_log[:-64]
         self._open = is_open
-        self._accounted_shot = self.shot_number(now)
+        self._rewind(moment)
+        if is_open:
+            self.passage.shutter.open(moment)
+        else:
+            self.passage.shutter.close(moment)
 
     @property
     def shutter_open(self) -> bool:
-        """Whether the pump reaches the sample."""
+        """Whether the pump passes the shutter."""
         return self._open
+
+    def gate_configured(self) -> None:
+        """Say that a host has set a gate up: from now on only gated shots pass."""
+        self.passage.configure_gate(self.clock.now())
+
+    def open_gate(self, from_s: float, to_s: float = math.inf) -> None:
+        """Let light pass the gate between two bench times."""
+        self.gate_configured()
+        self._rewind(from_s)
+        assert self.passage.gate is not None
+        self.passage.gate.open(from_s, to_s)
+
+    def close_gate(self, at_s: float) -> None:
+        """End what is open of the gate at a bench time."""
+        self.gate_configured()
+        self._rewind(at_s)
+        assert self.passage.gate is not None
+        self.passage.gate.close(at_s)
 
     def set_slit_stage_mm(self, position_mm: float) -> None:
         """Move the slit's edge: the true stripe begins where the slit is closed, not at zero.
@@ -195,6 +209,29 @@ class World:
         self._centre_nm = wavelength_nm
         self._grooves_per_mm = grooves_per_mm
 
+    def set_optics(self, optics: Optics) -> None:
+        """Put another spectrograph there, with the same errors."""
+        self.dispersion = Dispersion(optics, self._errors)
+
+    def set_lamp(self, name: str | None) -> None:
+        """Put a spectral lamp (Hg, Ne, Ar, HgAr, HgNe) before the slit, or the sample again.
+
+        Raises ValueError for another lamp.
+        """
+        if name is not None:
+            lamp_lines(name, 0.0)
+        self._lamp = name
+
+    def set_sample_temperature_K(self, temperature_K: float) -> None:
+        """Say how cold the sample is."""
+        self.sample_temperature_K = temperature_K
+
+    def set_age_days(self, days: float) -> None:
+        """Let the sample have been in air for so many days."""
+        if not (math.isfinite(days) and days >= 0.0):
+            raise ValueError(f"age: {days} days were given, allowed is 0 and above")
+        self.age_days = days
+
     def settle(self, now: float) -> None:
         """Let every device bring its physical state up to date."""
         for settler in self.settlers:
@@ -204,101 +241,156 @@ class World:
 
     def fluence_uJ_cm2(self) -> float:
         """Return the true mean fluence at the sample with the shutter open."""
-        if not self.laser_on:
-            return 0.0
-        energy = self.pump.full_pulse_energy_J * self.energy_scale * self.transmission()
-        energy *= max(1.0 + self.drift(self.clock.now()), 0.0)
-        return float(energy * 1e6 / (self.pump.area_cm2 * self.area_scale))
+        energy = self.source.mean_energy_J(self.clock.now()) * self.energy_scale
+        return float(energy * self.transmission() * 1e6 / self._area_cm2)
+
+    def pump_power_W(self, from_s: float | None = None, to_s: float | None = None) -> float:
+        """Return the mean pump power on the sample, now or between two bench times."""
+        power = 1e-6 * self.fluence_uJ_cm2() * self._area_cm2 * self.pump.repetition_rate_Hz
+        if from_s is None or to_s is None or not to_s > from_s:
+            return power if self.passage.open_at(self.clock.now()) else 0.0
+        lit = sum(ended - begun for begun, ended in self.passage.spans(from_s, to_s))
+        return power * lit / (to_s - from_s)
+
+    @property
+    def _area_cm2(self) -> float:
+        return float(self.pump.area_cm2 * self.area_scale)
 
     def advance(self, now: float) -> None:
         """Count the shots that have reached the sample until `now` into its dose."""
-        shot = self.shot_number(now)
-        if self._open and shot > self._accounted_shot:
-            count = shot - self._accounted_shot
+        shot = self.source.shot_number(now)
+        if shot > self._accounted_shot:
+            self._account(self._accounted_shot, shot, 1)
+            self._accounted_shot = shot
+
+    def _rewind(self, moment: float) -> None:
+        """Bring the count of shots to a moment, just past or not, at which the way changes."""
+        shot = self.source.shot_number(moment)
+        if shot < self._accounted_shot:
+            self._account(shot, self._accounted_shot, -1)
+            self._accounted_shot = max(shot, 0)
+        else:
+            self.advance(min(moment, self.clock.now()))
+
+    def _account(self, first: int, last: int, sign: int) -> None:
+        half = 0.5 / self.pump.repetition_rate_Hz
+        spans = self.passage.shots(
+            self.source.shot_time_s(first) - half, self.source.shot_time_s(last) - half
+        )
+        count = sign * sum(shots for _, shots in spans)
+        if count:
             self.shots_on_sample += count
-            self.dose_J_cm2 += count * self.fluence_uJ_cm2() * 1e-6
-        self._accounted_shot = max(self._accounted_shot, shot)
+            self.dose_J_cm2 = max(self.dose_J_cm2 + count * self.fluence_uJ_cm2() * 1e-6, 0.0)
+
+    # ---- what detectors see -----------------------------------------------------------------
 
     def ccd_electrons(
         self, start_s: float, exposure_s: float, pixels: int, pixel_pitch_um: float
     ) -> FloatArray:
         """Return the photo-electrons expected in each pixel column for an exposure, (pixels,).
 
-        `start_s` is the bench time at which it began; only shots that came through the shutter
-        count.
+        `start_s` is the bench time at which it began; only shots that came through shutter and
+        gate count. With a lamp there its light, and the sample's not.
         """
         now = self.clock.now()
         self.settle(now)
-        end_s = start_s + exposure_s
-        intervals = [*self._open_log]
-        if self._open:
-            intervals.append((self._opened_s, math.inf))
+        edges = self.dispersion.edges_nm(
+            self._centre_nm, self._grooves_per_mm, pixels, pixel_pitch_um
+        )
+        if self._lamp is not None:
+            lamp = lamp_lines(self._lamp, exposure_s)
+            return self.dispersion.lines(edges, pixel_pitch_um, lamp)
+        wavelength_nm, per_photon = self.dispersion.bands(edges)
+        fluence, conditions = self._exposed(start_s, start_s + exposure_s), self._conditions()
         electrons = np.zeros(pixels)
-        for opened, shut in intervals:
-            first = self.shot_number(max(opened, start_s))
-            last = self.shot_number(min(shut, end_s))
-            if last > first:
-                electrons += self._exposed(first, last - first, pixels, pixel_pitch_um)
+        if len(fluence):
+            shots = np.ones(len(fluence))
+            light = self.sample.emission(wavelength_nm, fluence, shots, conditions)
+            electrons = np.maximum(light * per_photon, 0.0)
+            lines = self.sample.lines(fluence, shots, conditions)
+            if len(lines.photons):
+                electrons += self.dispersion.lines(edges, pixel_pitch_um, lines)
         self.advance(now)
         return electrons
 
-    def _exposed(self, first: int, count: int, pixels: int, pitch_um: float) -> FloatArray:
-        wavelength_nm, per_photon = self._pixel_map(pixels, pitch_um)
-        fluence = self._shot_energies(first, count) * 1e6
-        fluence /= self.pump.area_cm2 * self.area_scale
-        photons_per_nm = self.film.emission(
-            wavelength_nm,
-            fluence,
-            np.ones(count),
-            self.length_cm,
+    def streak_electrons(
+        self,
+        start_s: float,
+        exposure_s: float,
+        time_edges_ps: FloatArray,
+        wavelength_edges_nm: FloatArray,
+    ) -> FloatArray:
+        """Return the photo-electrons expected from all shots of an exposure, (m, n).
+
+        Before the camera's own response. time_edges_ps, (m + 1,): 0 is when the pump arrives;
+        wavelength_edges_nm, (n + 1,). Besides the sample's light there is a little scattered pump
+        light, as short as the pulse, and stray light, with the shutter closed too.
+        """
+        now = self.clock.now()
+        self.settle(now)
+        time_edges = np.asarray(time_edges_ps, dtype=np.float64)
+        edges = np.asarray(wavelength_edges_nm, dtype=np.float64)
+        electrons = stray_electrons(time_edges, edges, exposure_s)
+        fluence = self._exposed(start_s, start_s + exposure_s)
+        if len(fluence):
+            conditions = self._conditions()
+            light = self.sample.transient(
+                time_edges, edges, fluence, np.ones(len(fluence)), conditions
+            )
+            energy_J = 1e-6 * float(fluence.sum()) * self._area_cm2
+            add_scattered_pump(light, time_edges, edges, self.pump, energy_J)
+            light *= photocathode_efficiency(0.5 * (edges[1:] + edges[:-1]))
+            electrons += light
+        self.advance(now)
+        return np.asarray(electrons)
+
+    def _exposed(self, from_s: float, to_s: float) -> FloatArray:
+        """Return the fluences (uJ/cm2) of the shots that reach the sample between two times."""
+        energies = [self._shot_energies(*shots) for shots in self.passage.shots(from_s, to_s)]
+        if not energies:
+            return np.empty(0)
+        return np.asarray(np.concatenate(energies) * (1e6 / self._area_cm2))
+
+    def _conditions(self) -> Conditions:
+        return Conditions(
+            length_cm=self.length_cm,
             dose_J_cm2=self.dose_J_cm2,
             age_days=self.age_days,
+            temperature_K=self.sample_temperature_K,
+            pulse_width_ps=1e12 * self.pump.pulse_width_s,
         )
-        return np.maximum(photons_per_nm * per_photon, 0.0)
 
-    # ---- the spectrograph's optics ------------------------------------------------------------
-
-    def _pixel_map(self, pixels: int, pitch_um: float) -> tuple[FloatArray, FloatArray]:
-        """Return each pixel's wavelength (nm) and its electrons per (photon per nm)."""
-        key = (self._centre_nm, self._grooves_per_mm, float(pixels), pitch_um)
-        if self._pixel_cache is not None and self._pixel_cache[0] == key:
-            return self._pixel_cache[1], self._pixel_cache[2]
-        groove_nm = 1e6 / self._grooves_per_mm
-        half, tilt = math.radians(HALF_ANGLE_DEG), math.radians(TILT_DEG)
-        turn = math.asin(self._centre_nm / (2.0 * groove_nm * math.cos(half)))
-        offset_mm = (np.arange(pixels) - 0.5 * (pixels - 1)) * pitch_um * 1e-3
-        bend = np.arctan(
-            offset_mm * math.cos(tilt) / (FOCAL_LENGTH_MM + offset_mm * math.sin(tilt))
-        )
-        wavelength = groove_nm * (math.sin(turn - half) + np.sin(turn + half + bend))
-        wavelength = wavelength + self.wavelength_offset_nm
-        width = np.abs(np.gradient(wavelength))
-        efficiency = _detection_efficiency(wavelength)
-        self._pixel_cache = (key, wavelength, width * efficiency)
-        return wavelength, width * efficiency
+    # ---- what a resumed run must find again ---------------------------------------------------
 
     def state(self) -> dict[str, float]:
-        """Return what a resumed run must find again."""
+        """Return time, dose, shots, age, temperature, and since when the laser drifts away."""
         self.advance(self.clock.now())
         return {
             "world.start_s": self.start_s,
             "world.now_s": self.clock.now(),
             "world.dose_J_cm2": self.dose_J_cm2,
             "world.shots": float(self.shots_on_sample),
+            "world.age_days": self.age_days,
+            "world.sample_temperature_K": self.sample_temperature_K,
+            "world.drifting_since_s": self.source.running_away_since_s,
         }
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go back to a state: time, dose and shots as they were."""
+        """Go back to a state: time, dose, shots, age and temperature as they were.
+
+        Shutter and gate are as they are, closed on a bench just opened.
+        """
         if isinstance(self.clock, VirtualClock):
+            shift_s = state["world.now_s"] - self.clock.now()
             self.clock.jump(state["world.now_s"])
-            self.start_s = state["world.start_s"]
+            self.source.shift(shift_s)
+            self.passage.shift(shift_s)
+            self.source.start_s = state["world.start_s"]
         self.dose_J_cm2 = state["world.dose_J_cm2"]
         self.shots_on_sample = int(state["world.shots"])
-        self._accounted_shot = self.shot_number(self.clock.now())
-
-
-def _detection_efficiency(wavelength_nm: FloatArray) -> FloatArray:
-    """Return electrons per photon of grating and back-illuminated silicon, a smooth curve."""
-    silicon = 0.93 * np.exp(-(((wavelength_nm - 580.0) / 420.0) ** 2))
-    grating = 0.72 * np.exp(-(((wavelength_nm - 520.0) / 330.0) ** 2))
-    return np.asarray(silicon * grating)
+        self.age_days = state.get("world.age_days", self.age_days)
+        self.sample_temperature_K = state.get(
+            "world.sample_temperature_K", self.sample_temperature_K
+        )
+        self._drifting_since_s = state.get("world.drifting_since_s", 0.0)
+        self._accounted_shot = self.source.shot_number(self.clock.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from instruments.roles import Grating
 from instruments.wire import open_visa
 from sim_drivers.devices.acton_spectrapro import SimulatedGrating, SimulatedSpectraPro
 from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from tests.mangling import KINDS, Mangler, Step, plans
 
 LIST = (
     "\r\n\x1a1  600 g/mm BLZ=  500NM \r\n 2  150 g/mm BLZ=  1.6UM \r\n 3 1200 g/mm BLZ=  500NM \r\n"
@@ -332,72 +334,17 @@ def test_the_position_of_a_grating_repeats() -> None:
 # ---- broken lines ---------------------------------------------------------------------------
 
 
-class Mangled(WireDevice):
-    """Passes bytes on to a device; damages the replies whose turn it is.
-
-    Never twice in a row to the same wrong text: that no driver can tell from the truth.
-    """
-
-    def __init__(self, inner: WireDevice, damage: list[tuple[str, int] | None]) -> None:
-        super().__init__(inner.clock)
-        self.inner = inner
-        self.damage = damage
-        self.last_wrong = b""
-
-    def receive(self, data: bytes) -> None:
-        self.inner.receive(data)
-        now = self.clock.now()
-        replies = [(due - now, piece) for due, piece in self.inner._outgoing]
-        self.inner._outgoing.clear()
-        delay = max((wait for wait, _ in replies), default=0.0)
-        text = b"".join(piece for _, piece in replies)
-        if not text:
-            return
-        kind = self.damage.pop(0) if self.damage else None
-        wrong, delay = spoil(text, delay, kind)
-        if wrong == self.last_wrong:
-            wrong = text
-        self.last_wrong = wrong if wrong != text else b""
-        self.send(wrong, delay)
-
-
-def spoil(text: bytes, delay: float, kind: tuple[str, int] | None) -> tuple[bytes, float]:
-    if kind is None:
-        return text, delay
-    what, where = kind
-    at = where % len(text)
-    if what == "cut":
-        text = text[:at]
-    elif what == "behead":
-        text = text[at:]
-    elif what == "drop":
-        text = text[:at] + text[at + 1 :]
-    elif what == "double":
-        text = text + text
-    elif what == "garble":
-        text = text[:at] + bytes([(text[at] + 1 + where) % 128]) + text[at + 1 :]
-    elif what == "stray":
-        text = [b" 777.000 nm  ok\r\n", b"\r\n", b"hello\r\n", b"ok\r\n"][where % 4] + text
-    elif what == "late":
-        delay += 0.3 + where % 3
-    elif what == "lost":
-        text = b""
-    return text, delay
-
-
-KINDS = ["cut", "behead", "drop", "double", "garble", "stray", "late", "lost"]
-damages = st.lists(
-    st.none() | st.tuples(st.sampled_from(KINDS), st.integers(0, 300)), min_size=1, max_size=12
-)
+STRAYS = (b" 777.000 nm  ok\r\n", b"\r\n", b"hello\r\n", b"ok\r\n")
+BadLine = partial(Mangler, lines=False, strays=STRAYS, late_s=0.3, later_s=1.0)
+HARMS = [kind for kind in KINDS if kind != "flip"]
+damages = plans(HARMS, most=12)
 
 
 @settings(max_examples=120, deadline=None)
 @given(damage=damages, echo=st.booleans())
-def test_broken_replies_never_make_a_wrong_number(
-    damage: list[tuple[str, int] | None], echo: bool
-) -> None:
+def test_broken_replies_never_make_a_wrong_number(damage: list[Step], echo: bool) -> None:
     mono, device, clock = simulated(echo=echo)
-    mono.adapter.device = Mangled(device, damage)
+    mono.adapter.device = BadLine(device, damage)
     try:
         reached = mono.go_to(524.5)
     except InstrumentError:
@@ -413,10 +360,10 @@ def test_broken_replies_never_make_a_wrong_number(
 @settings(max_examples=60, deadline=None)
 @given(damage=damages, echo=st.booleans())
 def test_broken_replies_never_make_a_wrong_identity_or_grating(
-    damage: list[tuple[str, int] | None], echo: bool
+    damage: list[Step], echo: bool
 ) -> None:
     mono, device, clock = simulated(connect=False, echo=echo)
-    mono.adapter.device = Mangled(device, damage)
+    mono.adapter.device = BadLine(device, damage)
     try:
         mono.connect()
     except InstrumentError:
@@ -431,8 +378,7 @@ def test_broken_replies_never_make_a_wrong_identity_or_grating(
 def test_a_single_wrong_digit_is_outvoted() -> None:
     mono, device, _ = simulated()
     mono.go_to(524.5)
-    position = len("?nm 5")
-    mono.adapter.device = Mangled(device, [("garble", position)])
+    mono.adapter.device = BadLine(device, [("digit", 1)])
     assert mono.wavelength_nm == 524.5
 
 

@@ -116,6 +116,25 @@ def test_another_identity_is_refused(tmp_path: Path) -> None:
     assert the_object(done)["error"]["code"] == "wrong-identity"
 
 
+def test_an_instrument_that_goes_away_fails_the_run_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b.toml").write_text(
+        "[simulation]\n[[simulation.faults]]\ndevice='camera'\nkind='disconnect'\n"
+        "after_s=11.0\nfor_s=1e6\n"
+    )
+    done = gainbench(tmp_path, "run", "power-sweep", *QUICK, "--bench", "b.toml", "--json")
+    assert done.returncode == 1
+    error = the_object(done)["error"]
+    assert error["code"] == "no-reply"
+    assert error["message"].startswith("camera: ")
+    assert "given up after 3 retries" in error["message"]
+    assert "retry 2 of 3 in 5 s" in done.stderr
+    assert "Traceback" not in done.stderr
+    (file,) = (tmp_path / "runs").glob("*.h5")
+    (tmp_path / "b.toml").write_text("[simulation]\n")
+    again = gainbench(tmp_path, "resume", str(file), "--bench", "b.toml", "--json")
+    assert (again.returncode, the_object(again)["records"]) == (0, 3)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_a_served_bench_is_driven_from_another_process(tmp_path: Path) -> None:
     server = subprocess.Popen(

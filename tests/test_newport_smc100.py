@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -26,8 +27,10 @@ from instruments.roles import Limits
 from instruments.wire import open_visa
 from sim_drivers.devices.newport_smc100 import SimulatedSMC100
 from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from tests.mangling import KINDS, Deaf, Mangler, plans
 
 START_S = 1.0e9
+HardOfHearing = partial(Deaf, at=1)  # behind the address
 NEAR_MM = 0.002  # settling (0.3 um) and home repeatability are well below
 
 
@@ -574,32 +577,8 @@ def test_another_instrument_or_address_is_refused():
             act()
 
 
-class Deaf(WireDevice):
-    """Loses (or garbles) commands by mnemonic, so many times each."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.lost, self.told, self.garble = unit, {}, [], False
-
-    def receive(self, data):
-        name = data.strip()[1:3]
-        self.told.append(data.strip())
-        if self.lost.get(name, 0) > 0:
-            self.lost[name] -= 1
-            if not self.garble:
-                return
-            data = data.replace(name, b"QQ")
-        self.unit.receive(data)
-
-    def due(self):
-        return self.unit.due()
-
-    def take(self):
-        return self.unit.take()
-
-
 def test_a_lost_command_is_sent_again():
-    b = connected(Deaf)
+    b = connected(HardOfHearing)
     b.wire.lost = {b"OR": 1}
     b.driver.home()
     assert b.unit.homings == 1
@@ -616,8 +595,8 @@ def test_a_lost_command_is_sent_again():
 
 
 def test_a_command_that_arrives_garbled_is_sent_again():
-    b = connected(Deaf)
-    b.wire.garble, b.wire.lost = True, {b"OR": 2, b"PA": 1}
+    b = connected(HardOfHearing)
+    b.wire.instead, b.wire.lost = b"QQ", {b"OR": 2, b"PA": 1}
     b.driver.home()
     assert b.driver.move_to(1.0) == pytest.approx(1.0, abs=NEAR_MM)
     b.wire.lost = {b"PA": 3}
@@ -629,7 +608,7 @@ def test_a_command_that_arrives_garbled_is_sent_again():
 
 
 def test_commands_that_never_arrive_are_errors():
-    b = connected(Deaf)
+    b = connected(HardOfHearing)
     b.wire.lost = {b"OR": 99}
     with pytest.raises(DeviceFault, match="does not begin"):
         b.driver.home()
@@ -638,7 +617,7 @@ def test_commands_that_never_arrive_are_errors():
     b.wire.lost = {b"PA": 99}
     with pytest.raises(DeviceFault, match="instead of 5 mm"):
         b.driver.move_to(5.0)
-    assert b.wire.told.count(b"1PA5.00000") == 3
+    assert b.wire.times_told(b"1PA5.00000\r\n") == 3
     b.wire.lost = {b"ST": 99}
     b.unit.receive(b"1PA20\r\n")
     with pytest.raises(DeviceFault, match="moves on"):
@@ -646,7 +625,7 @@ def test_commands_that_never_arrive_are_errors():
 
 
 def test_a_mute_unit_is_reported_within_seconds_and_told_to_stop_all_the_same():
-    b = connected(Deaf)
+    b = connected(HardOfHearing)
     b.wire.lost = {b"TS": 99}
     before = b.clock.now()
     with pytest.raises(NoReply):
@@ -654,7 +633,7 @@ def test_a_mute_unit_is_reported_within_seconds_and_told_to_stop_all_the_same():
     assert b.clock.now() - before < 2.5
     with pytest.raises(NoReply):
         b.driver.make_safe()
-    assert b.wire.told.count(b"1ST") == 2
+    assert b.wire.times_told(b"1ST\r\n") == 2
 
 
 # ---- the simulated unit by itself -------------------------------------------------------------
@@ -825,71 +804,18 @@ def test_over_pyvisa(serve):
 # ---- a bad line -------------------------------------------------------------------------------
 
 
-class Mangler(WireDevice):
-    """Does to each reply in turn what the plan says; then lets them pass."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.plan, self._since_garble = unit, [], 9
-        self.late_s = 0.25
-
-    def receive(self, data):
-        self.unit.receive(data)
-
-    def due(self):
-        times = [t for t in (self.unit.due(), super().due()) if t is not None]
-        return min(times, default=None)
-
-    def take(self):
-        for line in self.unit.take().splitlines(keepends=True):
-            self._mangle(line)
-        return super().take()
-
-    def _mangle(self, data):
-        what, place = self.plan.pop(0) if self.plan else ("pass", 0)
-        self._since_garble += 1
-        if what in ("garble", "digit", "shorten"):
-            # Twice the same wrong digit in a row is beyond any protocol without a checksum.
-            what = what if self._since_garble > 3 else "pass"
-            self._since_garble = 0
-        at = place % len(data)
-        within = 3 + place % max(len(data) - 5, 1)
-        match what:
-            case "cut":
-                data = data[:at]
-            case "shorten":  # a character is lost, the line ends as it should
-                data = data[:within] + data[within + 1 :]
-            case "behead":
-                data = data[at:]
-            case "drop":
-                data = b""
-            case "double":
-                data += data
-            case "garble":
-                data = data[:at] + bytes([place % 256]) + data[at + 1 :]
-            case "digit":
-                data = data[:within] + b"%X" % (place % 16) + data[within + 1 :]
-            case "stray":
-                strays = (b"\r\n", b"boot\r\n", b"2TP7.0\r\n", b"\xff\xfe\r\n", b"1TE@\r\n")
-                data = strays[place % 5] + data
-        if data:
-            self.send(data, self.late_s if what == "late" else 0.0)
-
-
-HARMS = ["cut", "shorten", "behead", "drop", "double", "garble", "digit", "stray", "late"]
-plans = st.lists(
-    st.tuples(st.sampled_from(["pass", *HARMS]), st.integers(0, 999)),
-    max_size=20,
-)
+STRAYS = (b"\r\n", b"boot\r\n", b"2TP7.0\r\n", b"\xff\xfe\r\n", b"1TE@\r\n")
+BadLine = partial(Mangler, strays=STRAYS, digits=b"0123456789ABCDEF", rest=2)
+HARMS = [kind for kind in KINDS if kind != "flip"]
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans,
+    plan=plans(HARMS, most=20),
     act=st.sampled_from(["position", "move", "far", "home", "make_safe", "limits"]),
 )
 def test_a_bad_line_gives_the_truth_or_an_error(plan, act):
-    b = at_home(Mangler)
+    b = at_home(BadLine)
     b.wire.plan = list(plan)
     try:
         match act:
@@ -919,7 +845,7 @@ def test_a_bad_line_gives_the_truth_or_an_error(plan, act):
 
 @pytest.mark.parametrize("what", ["double", "stray", "late"])
 def test_a_line_that_is_always_bad_in_one_way_still_works(what):
-    b = connected(Mangler, start_mm=3.0)
+    b = connected(BadLine, start_mm=3.0)
     for place in range(3):
         b.wire.plan = [(what, place)] * 3000
         b.driver.home()
@@ -929,8 +855,8 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
 
 
 def test_an_error_letter_that_comes_late_is_not_taken_for_the_next_one():
-    b = at_home(Mangler)
-    b.wire.late_s, b.wire.plan = 0.6, [("drop", 0), ("drop", 0), ("late", 0)]
+    b = at_home(BadLine)
+    b.wire.late_s, b.wire.plan = 0.6, [("lost", 0), ("lost", 0), ("late", 0)]
     with pytest.raises(NoReply):
         b.driver.check_set_errors()
     b.unit.receive(b"1QQ\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,8 +26,10 @@ from instruments.errors import (
 from instruments.wire import open_visa
 from sim_drivers.devices.thorlabs_elliptec import SimulatedElliptec
 from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from tests.mangling import KINDS, Between, Deaf, Mangler, plans
 
 START_S = 1.0e9
+HardOfHearing = partial(Deaf, at=1)  # behind the address
 PER_DEG = 143360 / 360
 no_pty = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 
@@ -468,71 +471,20 @@ def test_pylablib_drives_the_simulated_mount():
 # ---- a bad line -------------------------------------------------------------------------------
 
 
-class Mangler(WireDevice):
-    """Does to each reply in turn what the plan says; then lets them pass."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.plan, self._since_garble = unit, [], 9
-
-    def receive(self, data):
-        self.unit.receive(data)
-
-    def due(self):
-        times = [t for t in (self.unit.due(), super().due()) if t is not None]
-        return min(times, default=None)
-
-    def take(self):
-        for line in self.unit.take().splitlines(keepends=True):
-            self._mangle(line)
-        return super().take()
-
-    def _mangle(self, data):
-        what, place = self.plan.pop(0) if self.plan else ("pass", 0)
-        self._since_garble += 1
-        if what in ("garble", "digit"):
-            # Twice the same wrong digit in a row is beyond any protocol without a checksum.
-            what = what if self._since_garble > 3 else "pass"
-            self._since_garble = 0
-        at = place % len(data)
-        match what:
-            case "cut":
-                data = data[:at]
-            case "shorten":  # a digit is lost, the line ends as it should
-                at = 3 + place % max(len(data) - 5, 1)
-                data = data[:at] + data[at + 1 :]
-            case "behead":
-                data = data[at:]
-            case "drop":
-                data = b""
-            case "double":
-                data += data
-            case "garble":
-                data = data[:at] + bytes([place % 256]) + data[at + 1 :]
-            case "digit":
-                at = 3 + place % max(len(data) - 5, 1)
-                data = data[:at] + b"%X" % (place % 16) + data[at + 1 :]
-            case "stray":
-                data = (
-                    (b"\r\n", b"boot\r\n", b"0BS01\r\n0BO00000400\r\n", b"\xff\xfe\n", b"1GS02\r\n")
-                )[place % 5] + data
-        if data:
-            self.send(data, 0.8 if what == "late" else 0.0)
-
-
-FAULTS = ["pass", "cut", "shorten", "behead", "drop", "double", "garble", "digit", "stray", "late"]
-plans = st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(0, 9999)), max_size=14)
+STRAYS = (b"\r\n", b"boot\r\n", b"0BS01\r\n0BO00000400\r\n", b"\xff\xfe\n", b"1GS02\r\n")
+BadLine = partial(Mangler, strays=STRAYS, late_s=0.8, digits=b"0123456789ABCDEF", rest=2)
+HARMS = [kind for kind in KINDS if kind != "flip"]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans,
+    plan=plans(HARMS),
     act=st.sampled_from(["move", "angle", "home", "connect"]),
     target=st.sampled_from([30.2, 31.0, 250.0, -20.0]),
     busy_first=st.booleans(),
 )
 def test_a_bad_line_gives_the_truth_or_an_error(plan, act, target, busy_first):
-    b = homed(wrap=Mangler, busy_first=busy_first)
+    b = homed(wrap=BadLine, busy_first=busy_first)
     b.driver.move_to(30.0)
     b.wire.plan = list(plan)
     try:
@@ -562,7 +514,7 @@ def test_a_bad_line_gives_the_truth_or_an_error(plan, act, target, busy_first):
 
 @pytest.mark.parametrize("what", ["double", "stray", "late"])
 def test_a_line_that_is_always_bad_in_one_way_still_works(what):
-    b = bench(wrap=Mangler)
+    b = bench(wrap=BadLine)
     b.wire.plan = [(what, place) for place in range(1000)]
     b.driver.connect()
     b.driver.home()
@@ -571,21 +523,8 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
         assert b.driver.angle_deg == pytest.approx(target, abs=0.1)
 
 
-class Deaf(Mangler):
-    """Does not hear certain commands, so many times."""
-
-    lost: dict[bytes, int]
-
-    def receive(self, data):
-        for command, times in getattr(self, "lost", {}).items():
-            if data[1:3] == command and times:
-                self.lost[command] = times - 1
-                return
-        super().receive(data)
-
-
 def test_lost_commands_are_repeated_and_never_believed():
-    b = bench(wrap=Deaf)
+    b = bench(wrap=HardOfHearing)
     b.wire.lost = {b"in": 1, b"ho": 1, b"ma": 1, b"gp": 1}
     b.driver.connect()
     b.driver.home()
@@ -610,11 +549,14 @@ def test_lost_commands_are_repeated_and_never_believed():
 
 @pytest.mark.parametrize("reply", [b"0PO0000460\r", b"0PO000046000\r", b"0PO0000460g\r", b"0PO\r"])
 def test_a_position_of_the_wrong_length_is_never_a_number(reply):
-    class Wrong(Mangler):
-        def _mangle(self, data):
-            self.send(reply + b"\n" if data[1:3] == b"PO" and self.plan else data)
+    class Wrong(Between):
+        wrong = False
+
+        def take(self):
+            data = super().take()
+            return reply + b"\n" if self.wrong and data[1:3] == b"PO" else data
 
     b = homed(wrap=Wrong)
-    b.wire.plan = [("pass", 0)]
+    b.wire.wrong = True
     with pytest.raises(NoReply, match="gp"):
         _ = b.driver.angle_deg

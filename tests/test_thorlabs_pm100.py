@@ -27,8 +27,9 @@ from instruments.errors import (
 )
 from instruments.wire import open_visa
 from sim_drivers.devices.thorlabs_pm100 import SimulatedPM100
-from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from sim_drivers.link import InProcessAdapter, serve_pty, serve_tcp
 from sim_drivers.noise import normals
+from tests.mangling import CREDIBLE, KINDS, Mangler, Step, plans
 
 START = 1.7e9
 
@@ -274,7 +275,7 @@ def test_a_meter_that_takes_one_query_a_message_is_found_out() -> None:
 
     def one_only(text: str) -> None:
         if ";" in text:
-            device._fail(-113, "Undefined header")
+            device._errors.add(-113, "Undefined header")
         else:
             plain(text)
 
@@ -465,6 +466,59 @@ def test_readings_that_the_range_cannot_give_are_refused(monkeypatch: Any) -> No
         device.clock.sleep(11.0)
 
 
+@pytest.mark.parametrize("energy_J", [1.3e-9, 8e-9, 1e-7, 3.1e-6, 1.7e-2])
+def test_the_range_is_found(energy_J: float) -> None:
+    meter, device, world, _ = simulated(world=FakeWorld(energy_J / 1.03))
+    upper = meter.find_range_J()
+    assert upper == device.range_J == meter.range_J
+    assert 1.25 * energy_J < upper < 14.0 * energy_J or upper == 2e-2
+    assert meter.read_pulses(20).mean_J == pytest.approx(energy_J, rel=0.03)
+    world.laser_on = False
+    with pytest.raises(NoReply):
+        meter.find_range_J()
+
+
+# ---- zero -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["PM103", "PM100D"])
+def test_zero(model: str) -> None:
+    meter, device, world, _ = simulated(model=model, offset_J=3e-9, zero_s=4.0)
+    assert meter.read_pulses(100).mean_J == pytest.approx(1.06e-7, rel=0.01)
+    world.laser_on = False
+    assert meter.zero() == pytest.approx(3e-9)
+    world.laser_on = True
+    assert meter.range_J == device.range_J == pytest.approx(2e-7)
+    assert meter.read_pulses(100).mean_J == pytest.approx(1.03e-7, rel=0.01)
+    assert meter.status().ok and not device.hung
+
+
+def test_zero_with_light_is_refused() -> None:
+    meter, device, world, clock = simulated(offset_J=1e-9)
+    for energy_J in (1e-7, 1e-9):  # beyond the smallest range, and within it
+        world.energy_J = energy_J
+        with pytest.raises(NotReady, match="block the beam"):
+            meter.zero()
+        assert not any("ZERO" in message for message in device.messages)
+    # Light that comes on meanwhile spoils the zero, and is told.
+    world.energy_J, world.laser_on = 1e-7, False
+    clock.every(1.5, lambda: setattr(world, "laser_on", True))
+    with pytest.raises(NotReady, match="spoiled"):
+        meter.zero()
+    assert meter.range_J == pytest.approx(2e-7)
+
+
+def test_a_meter_that_does_not_set_its_zero() -> None:
+    for options, words in (({"zeroes": False}, "refuses.*conflict"), ({"zero_s": 100.0}, "60 s")):
+        meter, _, world, clock = simulated(**options)
+        world.laser_on = False
+        began = clock.now()
+        with pytest.raises(DeviceFault, match=words):
+            meter.zero()
+        assert clock.now() - began < 66.0
+        assert meter.status().ok and meter.range_J == pytest.approx(2e-7)
+
+
 # ---- settings -------------------------------------------------------------------------------
 
 
@@ -484,12 +538,12 @@ def test_an_error_in_the_queue_after_a_setting_is_raised() -> None:
 
     def refuse(query: bool, text: str) -> str | None:
         if not query:
-            device._fail(-222, "Data out of range")
+            device._errors.add(-222, "Data out of range")
             return None
         return plain(query, text)
 
-    name = next(n for n in device._known if n.endswith("CORR:WAV"))
-    device._known[name] = refuse
+    name = next(n for n in device.headers.known if n.endswith("CORR:WAV"))
+    device.headers.known[name] = refuse
     with pytest.raises(DeviceFault, match="Data out of range"):
         meter.set_wavelength_nm(500.0)
 
@@ -595,78 +649,23 @@ def test_noise_goes_on_where_a_resumed_run_left_it() -> None:
 # ---- broken lines ---------------------------------------------------------------------------
 
 
-class Mangled(WireDevice):
-    """Passes bytes on to a device; damages the replies whose turn it is."""
-
-    def __init__(self, inner: SimulatedPM100, damage: list[tuple[str, int] | None]) -> None:
-        super().__init__(inner.clock)
-        self.inner = inner
-        self.damage = damage
-        self.wrong: set[bytes] = set()
-
-    def receive(self, data: bytes) -> None:
-        self.inner.receive(data)
-        self._collect()
-
-    def due(self) -> float | None:
-        self._collect()
-        return super().due() if self._outgoing else self.inner.due()
-
-    def take(self) -> bytes:
-        self.inner._advance(self.clock.now())
-        self._collect()
-        return super().take()
-
-    def _collect(self) -> None:
-        while self.inner._outgoing:
-            due, text = self.inner._outgoing.popleft()
-            delay = due - self.clock.now()
-            kind = self.damage.pop(0) if self.damage else None
-            wrong, delay = spoil(text, delay, kind)
-            if wrong in self.wrong:  # the same wrong text again: nobody could tell
-                wrong = text
-            if wrong != text:
-                self.wrong.add(wrong)
-            if wrong:
-                self.send(wrong, delay)
-
-
-def spoil(text: bytes, delay: float, kind: tuple[str, int] | None) -> tuple[bytes, float]:
-    if kind is None:
-        return text, delay
-    what, where = kind
-    at = where % len(text)
-    if what == "cut":
-        text = text[:at]
-    elif what == "cut line":
-        text = text[:at] + b"\n"
-    elif what == "behead":
-        text = text[at:]
-    elif what == "drop":
-        text = text[:at] + text[at + 1 :]
-    elif what == "double":
-        text = text + text
-    elif what == "garble":
-        text = text[:at] + b"?x \xff,#"[where % 6 : where % 6 + 1] + text[at + 1 :]
-    elif what == "stray":
-        text = [b"hello\n", b"\n", b'0,"No error"\n', b"%d\n" % where][where % 4] + text
-    elif what == "late":
-        delay += 0.2 + where % 3
-    elif what == "lost":
-        text = b""
-    return text, delay
-
-
-KINDS = ["cut", "cut line", "behead", "drop", "double", "garble", "stray", "late", "lost"]
-damages = st.lists(
-    st.none() | st.tuples(st.sampled_from(KINDS), st.integers(0, 60)), min_size=1, max_size=15
+STRAYS = (b"hello\n", b"\n", b'0,"No error"\n', b"%d\n")
+BadLine = partial(
+    Mangler,
+    strays=STRAYS,
+    late_s=0.2,
+    later_s=1.0,
+    garbage=b"?x \xff,#",
+    credible=CREDIBLE | {"stray", "double"},
 )
+HARMS = [kind for kind in KINDS if kind not in ("flip", "digit")]  # a pulse cannot be asked twice
+damages = plans(HARMS, most=15)
 
 
 @settings(max_examples=150, deadline=None)
 @given(damage=damages, model=st.sampled_from(["PM103", "PM100D"]), many=st.booleans())
 def test_broken_replies_never_make_a_wrong_energy(
-    damage: list[tuple[str, int] | None], model: str, many: bool
+    damage: list[Step], model: str, many: bool
 ) -> None:
     meter, device, _, clock = simulated(
         model=model, driver={"pulses_per_message": 4 if many else 1}
@@ -679,7 +678,7 @@ def test_broken_replies_never_make_a_wrong_energy(
         return device._show(shown[-1])
 
     device._reading = reading  # type: ignore[method-assign]
-    meter.adapter.device = Mangled(device, damage)
+    meter.adapter.device = BadLine(device, damage)
     try:
         energy = meter.read_pulses(6)
     except InstrumentError:
@@ -693,10 +692,10 @@ def test_broken_replies_never_make_a_wrong_energy(
 
 
 @settings(max_examples=150, deadline=None)
-@given(damage=damages)
-def test_broken_replies_never_make_a_wrong_setting(damage: list[tuple[str, int] | None]) -> None:
+@given(damage=plans([*HARMS, "digit"], most=15))
+def test_broken_replies_never_make_a_wrong_setting(damage: list[Step]) -> None:
     meter, device, _, _clock = simulated()
-    meter.adapter.device = Mangled(device, damage)
+    meter.adapter.device = BadLine(device, damage)
     for _ in range(2):
         try:
             snapshot = meter.snapshot()
@@ -716,7 +715,7 @@ def test_broken_replies_never_make_a_wrong_setting(damage: list[tuple[str, int] 
 def test_late_numbers_are_not_taken_for_others() -> None:
     """Three replies to one query come seconds late, when another question is being asked."""
     meter, device, _, clock = simulated()
-    meter.adapter.device = Mangled(device, [("late", 2), ("late", 2), ("late", 2)])
+    meter.adapter.device = BadLine(device, [("late", 2), ("late", 2), ("late", 2)])
     with pytest.raises(NoReply):
         _ = meter.wavelength_nm
     clock.sleep(1.2)
@@ -725,13 +724,13 @@ def test_late_numbers_are_not_taken_for_others() -> None:
 
 
 @pytest.mark.parametrize("damage", [[("double", 0)] * 4, [("stray", 0), ("double", 0)]])
-def test_over_usb_nothing_is_read_without_a_query(damage: list[tuple[str, int] | None]) -> None:
+def test_over_usb_nothing_is_read_without_a_query(damage: list[Step]) -> None:
     """A USBTMC meter takes that for an error; what is out of step is found by *IDN? instead."""
     meter, device, _, _ = simulated()
     meter.adapter.connection.resource_name = "USB0::0x1313::0x8078::P0009368::INSTR"
     flushed: list[int] = []
     meter.adapter.flush_read_buffer = lambda: flushed.append(1)
-    meter.adapter.device = Mangled(device, damage)
+    meter.adapter.device = BadLine(device, damage)
     assert meter.trigger_threshold_percent == 5.0
     assert meter.read_pulses(5).pulses == 5
     assert meter.wavelength_nm == 400.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +17,8 @@ from instruments.drivers.thorlabs_sc10 import SC10Shutter
 from instruments.errors import BadReply, DeviceFault, InstrumentError, NoReply, WrongIdentity
 from instruments.wire import open_visa
 from sim_drivers.devices.thorlabs_sc10 import SimulatedSC10
-from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from sim_drivers.link import InProcessAdapter, serve_pty, serve_tcp
+from tests.mangling import Deaf, Mangler, plans
 
 START_S = 1.0e9
 
@@ -172,6 +175,8 @@ def test_interlock_is_a_fault_and_leaves_the_shutter_disabled():
         with pytest.raises(DeviceFault, match="interlock"):
             b.driver.open()
         assert b.unit.toggles == 0 and not b.driver.status().ok
+        assert "close the interlock" in b.driver.status().text
+        assert b.driver.snapshot()["interlock_tripped"].value is True
         b.unit.trip(False)
         b.driver.open()
         b.unit.trip()
@@ -208,32 +213,10 @@ def test_opening_puts_a_changed_mode_right():
     assert b.driver.is_open and b.unit.settings["mode"] == 1
 
 
-class Deaf(WireDevice):
-    """Loses what is told it, or the answers to it, by command."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.commands, self.answers = unit, set(), set()
-        self.mute_until_s = 0.0
-
-    def receive(self, data):
-        if data.strip() in self.commands:
-            return
-        self.unit.receive(data)
-        if data.strip() in self.answers:
-            self.unit._outgoing.clear()
-
-    def due(self):
-        return self.unit.due()
-
-    def take(self):
-        return self.unit.take()
-
-
 def test_a_lost_answer_to_the_toggle_is_made_good_by_reading_the_state():
     b = bench(Deaf)
     b.driver.connect()
-    b.wire.answers = {b"ens"}
+    b.wire.unanswered = (b"ens\r",)
     b.driver.open()
     assert b.unit.blade_open and b.unit.toggles == 1
     b.driver.shut()
@@ -243,10 +226,10 @@ def test_a_lost_answer_to_the_toggle_is_made_good_by_reading_the_state():
 def test_a_lost_toggle_is_not_repeated():
     b = bench(Deaf)
     b.driver.connect()
-    b.wire.commands = {b"ens"}
+    b.wire.lost = {b"ens\r": math.inf}
     with pytest.raises(NoReply):
         b.driver.open()
-    b.wire.commands = set()
+    b.wire.lost = {}
     b.clock.sleep(1.0)
     assert b.unit.toggles == 0 and not b.driver.is_open
 
@@ -255,14 +238,14 @@ def test_make_safe_tries_again_from_the_state_and_raises_if_it_cannot_know():
     b = bench(Deaf)
     b.driver.connect()
     b.driver.open()
-    b.wire.commands = {b"ens"}
+    b.wire.lost = {b"ens\r": math.inf}
     with pytest.raises(NoReply):
         b.driver.make_safe()
-    b.wire.commands = {b"ens?"}
+    b.wire.lost = {b"ens?": math.inf}
     with pytest.raises(NoReply):
         b.driver.make_safe()
     assert b.unit.toggles == 1
-    b.wire.commands, b.wire.answers = set(), {b"ens"}
+    b.wire.lost, b.wire.unanswered = {}, (b"ens\r",)
     b.driver.make_safe()
     assert not b.unit.blade_open and b.unit.toggles == 2
 
@@ -409,72 +392,18 @@ def test_over_pyvisa(serve):
 # ---- a bad line -------------------------------------------------------------------------------
 
 
-class Mangler(WireDevice):
-    """Does to each reply in turn what the plan says; then lets them pass."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.plan, self._since_garble = unit, [], 9
-
-    def receive(self, data):
-        self.unit.receive(data)
-
-    def due(self):
-        times = [t for t in (self.unit.due(), super().due()) if t is not None]
-        return min(times, default=None)
-
-    def take(self):
-        data = self.unit.take()
-        if data.strip():
-            self._mangle(data)
-        elif data:
-            self.send(data)
-        return super().take()
-
-    def _mangle(self, data):
-        what, place = self.plan.pop(0) if self.plan else ("pass", 0)
-        self._since_garble += 1
-        if what in ("garble", "flip"):
-            # Twice the same wrong digit in a row is beyond any protocol without a checksum.
-            what = what if self._since_garble > 3 else "pass"
-            self._since_garble = 0
-        at = place % len(data)
-        match what:
-            case "cut":
-                data = data[:at]
-            case "behead":
-                data = data[at:]
-            case "drop":
-                data = b""
-            case "double":
-                data += data
-            case "garble":
-                data = data[:at] + bytes([place % 256]) + data[at + 1 :]
-            case "flip":
-                data = data.translate(bytes.maketrans(b"01", b"10"))
-            case "stray":
-                data = (b"boot v1\r\n", b"> ", b"closed?\r", b"\xff\xfe>")[place % 4] + data
-        if data:
-            self.send(data, 0.25 if what == "late" else 0.0)
-
-
-plans = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["pass", "cut", "behead", "drop", "double", "garble", "flip", "stray", "late"]
-        ),
-        st.integers(0, 999),
-    ),
-    max_size=14,
-)
+STRAYS = (b"boot v1\r\n", b"> ", b"closed?\r", b"\xff\xfe>")
+BadLine = partial(Mangler, lines=False, strays=STRAYS, rest=2)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans, act=st.sampled_from(["open", "shut", "is_open", "make_safe"]), left=st.booleans()
+    plan=plans(),
+    act=st.sampled_from(["open", "shut", "is_open", "make_safe"]),
+    left=st.booleans(),
 )
 def test_a_bad_line_gives_the_truth_or_an_error(plan, act, left):
-    b = bench(Mangler)
+    b = bench(BadLine)
     b.driver.connect()
     if left:
         b.driver.open()
@@ -499,7 +428,7 @@ def test_a_bad_line_gives_the_truth_or_an_error(plan, act, left):
 
 @pytest.mark.parametrize("what", ["double", "stray", "late"])
 def test_a_line_that_is_always_bad_in_one_way_still_works(what):
-    b = bench(Mangler)
+    b = bench(BadLine)
     b.driver.connect()
     for place in range(4):
         b.wire.plan = [(what, place)] * 200
@@ -512,7 +441,7 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
 
 
 def test_an_old_answer_left_on_the_line_is_not_taken_for_a_new_one():
-    b = bench(Mangler)
+    b = bench(BadLine)
     b.driver.connect()
     b.wire.plan = [("double", 0)] * 200
     b.driver.open()

@@ -208,6 +208,23 @@ class _Elliptec(WireInstrument):
             "velocity": Setting(int(self.velocity_percent), "%"),
         }
 
+    def recover(self) -> None:
+        """See WireInstrument.recover; not homed any more unless it stands where it was left.
+
+        A unit that was restarted counts from zero wherever it stands: left near its zero, it
+        could not be told from one that was not, so that it is to be homed then, too.
+        """
+        with self.lock:
+            left_at, self._left_at = self._left_at, None
+            super().recover()
+            if not self._homed:
+                return
+            self._homed = False
+            if left_at is None or abs(left_at) <= 2 * _STILL_PULSES:
+                return
+            if abs(self._read_pulses() - left_at) <= _STILL_PULSES:
+                self._homed, self._left_at = True, left_at
+
     # ---- moving ---------------------------------------------------------------------------
 
     def home(self) -> None:

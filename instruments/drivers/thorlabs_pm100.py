@@ -13,33 +13,27 @@ nothing is sent before the 10 s are over.
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pymeasure.adapters import Adapter
-from pymeasure.instruments import Instrument
 
-from instruments.agreeing import until_alike
+from instruments.careful import TRIES
 from instruments.clock import Clock
+from instruments.drivers.thorlabs_pm100_meter import WAVELENGTH_FLAG, PM100Meter, plain_text
 from instruments.errors import (
     BadReply,
     DeviceFault,
-    InstrumentError,
     NoReply,
     NotReady,
-    WrongIdentity,
 )
-from instruments.roles import EnergyMeter, Identity, Limits, PulseEnergy, Setting, Status
-from instruments.wire import WireInstrument
+from instruments.roles import EnergyMeter, Limits, PulseEnergy, Setting, Status
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DEAF_S = 10.0  # of a query that waits for a pulse
@@ -49,33 +43,13 @@ _SETTLE_S = 0.02  # a range change interrupts for up to 10 ms
 _RESET_S = 0.2
 _POLL_S = 0.001
 _SLOWEST_POLL_S = 0.02
-_TRIES = 3
 _MOST_PULSES = 100_000
-_PYROELECTRIC = 3
-_ENERGY_FLAG, _WAVELENGTH_FLAG = 2, 32
-_KINDS = {0: "none", 1: "photodiode", 2: "thermopile", 3: "pyroelectric", 5: "four-quadrant"}
 
-_MOST_ERRORS = 30
-_MOST_STRAYS = 50
-
-_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d+)?(?:E[+-]?\d{1,3})?", re.I)
 _ENERGY = re.compile(r"\+?\d\.\d+E[+-]\d{2,3}", re.I)
 _BEYOND = re.compile(r"[+-]?(?:9\.9\d*E\+?37|inf(?:inity)?|nan)", re.I)
-_FAULT = re.compile(r'([+-]?\d+)\s*,\s*"?([^"]*)"?')
 
 
-@dataclass(frozen=True)
-class SensorHead:
-    """What SYST:SENS:IDN? says of the head; `kind` and `flags` as the meter numbers them."""
-
-    name: str
-    serial: str
-    calibration: str
-    kind: int
-    flags: int
-
-
-class PM100(WireInstrument, EnergyMeter):
+class PM100(PM100Meter, EnergyMeter):
     """A PM100 family meter that measures pulse energies.
 
     Args:
@@ -90,25 +64,6 @@ class PM100(WireInstrument, EnergyMeter):
     """
 
     DRIVER_ID: ClassVar[str] = "thorlabs-pm100"
-    VISA: ClassVar[Mapping[str, Any]] = {
-        "asrl": {"baud_rate": 9600},
-        "write_termination": "\n",
-        "read_termination": "\n",
-    }
-    TIMEOUT_S: ClassVar[float] = 0.3
-
-    wavelength_nm = Instrument.measurement(
-        "SENS:CORR:WAV?", "Get the wavelength that the meter corrects for (nm)."
-    )
-    range_J = Instrument.measurement(
-        "SENS:ENER:RANG?", "Get the upper end of the energy range (J)."
-    )
-    trigger_threshold_percent = Instrument.measurement(
-        "SENS:PEAK?", "Get the trigger threshold (percent of the range)."
-    )
-    correction_dB = Instrument.measurement(
-        "SENS:CORR?", "Get the attenuation that the meter corrects for (dB); this driver keeps 0."
-    )
 
     def __init__(
         self,
@@ -122,7 +77,7 @@ class PM100(WireInstrument, EnergyMeter):
         pulses_per_message: int = 1,
         ready_bit: int | None = None,
     ) -> None:
-        super().__init__(adapter, clock, "PM100")
+        super().__init__(adapter, clock)
         if pulses_per_message < 1 or not pulse_timeout_s > 0.0:
             raise ValueError("pulses_per_message and pulse_timeout_s must be positive")
         self._wanted_nm = wavelength_nm
@@ -133,8 +88,6 @@ class PM100(WireInstrument, EnergyMeter):
         self._batch = 1
         self._given_bit = ready_bit
         self._ready_query: tuple[str, int] | None = None
-        self._identity: Identity | None = None
-        self._head: SensorHead | None = None
         self._limits: dict[str, Limits] = {}
         self._smallest_J = 0.0
         self._range_J = math.nan
@@ -142,9 +95,6 @@ class PM100(WireInstrument, EnergyMeter):
         self._length: int | None = None  # characters of an energy, as this meter writes it
         self._suspected: int | None = None
         self._armed = False
-        self._silent_until_s = 0.0
-        self._out_of_step = False
-        self._idn = ""
         self.seal()
 
     def connect(self) -> None:
@@ -154,63 +104,28 @@ class PM100(WireInstrument, EnergyMeter):
             WrongIdentity: another instrument answers. NotReady: the head cannot do it.
         """
         with self.lock:
-            self._identity, self._idn, self._armed = None, "", False
-            try:
-                self._idn = self._agreed("*IDN?", _identity)
-            except BadReply as error:
-                raise WrongIdentity(
-                    f"{self.name}: no Thorlabs PM100 meter answers ({error})"
-                ) from error
-            vendor, model, serial, firmware = (part.strip() for part in self._idn.split(","))
-            if vendor.upper() != "THORLABS" or not model.upper().startswith("PM"):
-                raise WrongIdentity(
-                    f"{self.name}: {vendor} {model} answers, expected is a Thorlabs PM100 meter"
-                )
-            self._head = self._agreed("SYST:SENS:IDN?", _sensor_head)
-            self._refuse_other_heads(self._head)
+            self._identity, self._armed = None, False
+            identity = self.identify()
+            self.find_head()
             wavelength = self._wanted_nm if self._wanted_nm is not None else self.wavelength_nm
             energy = self._wanted_J if self._wanted_J is not None else self.range_J
             self.write("*RST")
             self.clock.sleep(_RESET_S)
             self.write("*CLS")
-            self._identity = Identity("Thorlabs", model, serial, firmware)
+            self._identity = identity
             self._limits["wavelength_nm"] = Limits(
-                self._number("SENS:CORR:WAV? MIN"), self._number("SENS:CORR:WAV? MAX"), "nm"
+                self.number("SENS:CORR:WAV? MIN"), self.number("SENS:CORR:WAV? MAX"), "nm"
             )
-            self._set("SENS:CORR 0", "SENS:CORR?", 0.0, 1e-6)
-            self._set("CONF:ENER")
+            self.set_checked("SENS:CORR 0", "SENS:CORR?", 0.0, 1e-6)
+            self.set_checked("CONF:ENER")
             with contextlib.suppress(NoReply):
-                if "ENER" not in self._agreed("CONF?", _text).upper():
+                if "ENER" not in self.agreed("CONF?", plain_text).upper():
                     raise DeviceFault(f"{self.name}: the meter cannot be set up for energies")
             self.set_wavelength_nm(wavelength)
             self._use_range(min(energy, self._limits["range_J"].high))
-            self._set(f"SENS:PEAK {self._threshold:g}", "SENS:PEAK?", self._threshold, 0.05)
+            self.set_checked(f"SENS:PEAK {self._threshold:g}", "SENS:PEAK?", self._threshold, 0.05)
             self._find_ready_query()
             self._find_batch()
-
-    def _refuse_other_heads(self, head: SensorHead) -> None:
-        if head.kind == 0:
-            raise NotReady(f"{self.name}: no sensor head; plug in a pyroelectric one")
-        if head.kind != _PYROELECTRIC or not head.flags & _ENERGY_FLAG:
-            kind = _KINDS.get(head.kind, f"type {head.kind}")
-            raise NotReady(
-                f"{self.name}: the head {head.name} is a {kind} and does not measure energies of "
-                "single pulses; plug in a pyroelectric one"
-            )
-
-    @property
-    def identity(self) -> Identity:
-        """See Role.identity; NotReady before `connect`."""
-        if self._identity is None:
-            raise NotReady(f"{self.name}: not connected; call connect() first")
-        return self._identity
-
-    @property
-    def sensor(self) -> SensorHead:
-        """The head that was found when connecting; NotReady before."""
-        if self._head is None:
-            raise NotReady(f"{self.name}: not connected; call connect() first")
-        return self._head
 
     @property
     def limits(self) -> Mapping[str, Limits]:
@@ -221,10 +136,10 @@ class PM100(WireInstrument, EnergyMeter):
     def status(self) -> Status:
         """Ask whether the head is still there, and for errors that the meter has kept."""
         with self.lock:
-            head = self._agreed("SYST:SENS:IDN?", _sensor_head)
+            head = self.read_head()
             if head != self.sensor:
                 return Status(False, f"the head is {head.name} now, it was {self.sensor.name}")
-            errors = self._errors()
+            errors = self.errors()
             return Status(not errors, "; ".join(errors) or f"{head.name} ready")
 
     def make_safe(self) -> None:
@@ -242,7 +157,7 @@ class PM100(WireInstrument, EnergyMeter):
                 "range_J": Setting(self.range_J, "J"),
                 "trigger_threshold_percent": Setting(self.trigger_threshold_percent, "%"),
                 "correction_dB": Setting(self.correction_dB, "dB"),
-                "auto_range": Setting(bool(self._number("SENS:ENER:RANG:AUTO?"))),
+                "auto_range": Setting(bool(self.number("SENS:ENER:RANG:AUTO?"))),
                 "sensor": Setting(self.sensor.name),
                 "sensor_serial": Setting(self.sensor.serial),
                 "sensor_calibration": Setting(self.sensor.calibration),
@@ -255,20 +170,20 @@ class PM100(WireInstrument, EnergyMeter):
         Raises LimitError outside `limits`.
         """
         with self.lock:
-            if not self.sensor.flags & _WAVELENGTH_FLAG:
+            if not self.sensor.flags & WAVELENGTH_FLAG:
                 self._read_range()
                 return float(self.wavelength_nm)
             whole = round(self.limits["wavelength_nm"].check("wavelength_nm", wavelength_nm))
-            taken = self._set(f"SENS:CORR:WAV {whole:d}", "SENS:CORR:WAV?", whole, 0.5)
+            taken = self.set_checked(f"SENS:CORR:WAV {whole:d}", "SENS:CORR:WAV?", whole, 0.5)
             self._read_range()  # the ranges in J move with the responsivity
             self._wanted_nm = taken
             return taken
 
     def _read_range(self) -> None:
-        self._smallest_J = self._number("SENS:ENER:RANG? MIN")
-        self._limits["range_J"] = Limits(0.0, self._number("SENS:ENER:RANG? MAX"), "J")
-        self._range_J, length = self._agreed(
-            "SENS:ENER:RANG?", lambda reply: (_number(reply), len(reply.strip()))
+        self._smallest_J = self.number("SENS:ENER:RANG? MIN")
+        self._limits["range_J"] = Limits(0.0, self.number("SENS:ENER:RANG? MAX"), "J")
+        self._range_J, length = self.agreed(
+            "SENS:ENER:RANG?", lambda reply: (self.parse_number(reply), len(reply))
         )
         if self._length is None:
             self._length = length
@@ -288,16 +203,72 @@ class PM100(WireInstrument, EnergyMeter):
     def _use_range(self, energy_J: float) -> None:
         asked = max(energy_J, self._smallest_J)
         self._range_holds_from_J = math.inf
-        self._set("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
-        taken = self._set(
+        self.set_checked("SENS:ENER:RANG:AUTO 0", "SENS:ENER:RANG:AUTO?", 0.0, 0.0)
+        taken = self.set_checked(
             f"SENS:ENER:RANG {asked:.6E}", "SENS:ENER:RANG?", asked, 1e-5 * asked, math.inf
         )
-        if self._number("SENS:ENER:RANG:AUTO?"):
+        if self.number("SENS:ENER:RANG:AUTO?"):
             raise DeviceFault(f"{self.name}: the meter keeps its auto range on")
         self.clock.sleep(_SETTLE_S)
         self._range_J = taken
         self._range_holds_from_J = energy_J
         self._wanted_J = self._range_J
+
+    def find_range_J(self, pulses: int = 10, headroom: float = 1.3) -> float:
+        """Choose a range for the pulses that come, return its upper end (J).
+
+        Goes down from the largest range until pulses are seen; for pulses of unknown energy. The
+        meter's own auto range is not used: it can block for seconds. Raises NoReply if none come.
+        """
+        with self.lock:
+            _ = self.identity
+            self._use_range(self._limits["range_J"].high)
+            while True:
+                try:
+                    seen = self.read_pulses(pulses)
+                except (NoReply, DeviceFault) as error:
+                    # Unseen, or seen in part: they are weaker than about the threshold.
+                    weaker_J = self._floor_J() * (1.0 if isinstance(error, NoReply) else 2.0)
+                    if self._range_J <= self._smallest_J * 1.001 or weaker_J >= self._range_J:
+                        raise
+                    self._use_range(max(weaker_J, self._smallest_J))
+                    continue
+                highest = self._limits["range_J"].high
+                return self.set_range_J(min(headroom * float(seen.singles_J.max()), highest))
+
+    def zero(self, timeout_s: float = 60.0) -> float:
+        """Have the meter take for zero what the head gives in the dark; return that, as it tells.
+
+        The head must be dark (beam blocked before the pick-off): looked after before and
+        afterwards, in the smallest range. May be interrupted, which leaves the old zero or the new.
+
+        Raises:
+            NotReady: pulses come. DeviceFault: the meter refuses, or has not done in `timeout_s`.
+        """
+        with self.lock:
+            _ = self.identity
+            before_J = self._range_J
+            try:
+                self._use_range(self._smallest_J)
+                self._require_darkness()
+                self.run_zero(timeout_s)
+                self._require_darkness("; the zero that it took just now is spoiled")
+                return self.number("SENS:CORR:COLL:ZERO:MAGN?")
+            finally:
+                self._use_range(before_J)
+
+    def _require_darkness(self, consequence: str = "") -> None:
+        try:
+            self._first_pulse()
+        except NoReply:
+            self.errors()  # a meter that has waited in vain keeps that as an error
+            return
+        except (DeviceFault, BadReply):  # beyond the range or below zero: no darkness either
+            self._doubt()
+        raise NotReady(
+            f"{self.name}: pulses come while the zero is to be set; block the beam before the "
+            f"pick-off and try again{consequence}"
+        )
 
     # ---- pulses -------------------------------------------------------------------------------
 
@@ -313,13 +284,13 @@ class PM100(WireInstrument, EnergyMeter):
         with self.lock:
             _ = self.identity
             Limits(1, _MOST_PULSES, "").check("pulses", pulses)
-            for attempt in range(_TRIES):
+            for attempt in range(TRIES):
                 try:
                     singles = self._series(pulses)
                     break
                 except BadReply:
                     self._out_of_step = True
-                    if attempt == _TRIES - 1:
+                    if attempt == TRIES - 1:
                         raise
         mean = float(singles.mean())
         spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
@@ -434,13 +405,13 @@ class PM100(WireInstrument, EnergyMeter):
 
     def _find_ready_query(self) -> None:
         self._ready_query = None
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             try:
                 _condition(self.ask("FETC:STAT?"))
             except (BadReply, NoReply):
                 self._out_of_step = True
                 # A query that the meter does not know has no reply, but leaves an error.
-                if self._errors():
+                if self.errors():
                     break
             else:
                 self._ready_query = ("FETC:STAT?", 0)
@@ -459,173 +430,8 @@ class PM100(WireInstrument, EnergyMeter):
                 return
         except (BadReply, NoReply, ValueError):
             self._out_of_step = True
-        self._errors()
+        self.errors()
         log.warning("%s takes one query a message only", self.name)
-
-    # ---- asking ---------------------------------------------------------------------------------
-
-    def write(self, command: str, **kwargs: Any) -> None:
-        """Write a command, but never to a meter that may be deaf."""
-        wait = self._silent_until_s - self.clock.now()
-        if self._silent_until_s and wait > 0.0:
-            log.info("%s: waiting %.1f s until the meter listens again", self.name, wait)
-            self.clock.sleep(wait)
-        if self._silent_until_s:
-            self._silent_until_s = 0.0
-            self.discard_input()
-        if self._out_of_step:
-            self._resynchronise()
-        super().write(command, **kwargs)
-
-    def read(self, **kwargs: Any) -> str:
-        """Read a reply; one that does not come may come later, which is remembered."""
-        try:
-            return super().read(**kwargs)
-        except NoReply:
-            self._out_of_step = True
-            raise
-
-    def _resynchronise(self) -> None:
-        """Read until the answer to *IDN?: numbers that came late cannot be told by their looks."""
-        self.discard_input()
-        if not self._idn:
-            self._out_of_step = False
-            return
-        for _ in range(_TRIES):
-            super().write("*IDN?")
-            with contextlib.suppress(NoReply, BadReply):
-                for _ in range(_MOST_STRAYS):
-                    if super().read().strip() == self._idn:
-                        self._out_of_step = False
-                        return
-        raise NoReply(f"{self.name}: the meter does not answer; is it switched on and connected?")
-
-    def discard_input(self) -> None:
-        """Throw away late replies; not over USB, where reading without a query is an error."""
-        name = str(getattr(self.adapter.connection, "resource_name", "")).upper()
-        if name.startswith("USB"):
-            return
-        if not name.endswith("::SOCKET"):
-            super().discard_input()
-            return
-        # Flushing a socket takes pyvisa-py 0.1 s; reading until nothing comes is done in 1 ms.
-        with contextlib.suppress(InstrumentError), self.patience(0.001):
-            for _ in range(_MOST_STRAYS):
-                super().read()
-
-    def ask(self, command: str, query_delay: float | None = None) -> str:
-        """Ask with nothing old in the buffer."""
-        with self.lock:
-            self.discard_input()
-            self.write(command)
-            return self.read()
-
-    def values(self, command: str, *_args: Any, **_kwargs: Any) -> list[float]:
-        """Ask for one number; believed when two consecutive replies agree."""
-        return [self._agreed(command, _number)]
-
-    def _number(self, query: str) -> float:
-        return self._agreed(query, _number)
-
-    def _agreed(self, query: str, parse: Callable[[str], T]) -> T:
-        """Ask until two consecutive replies agree; raises the last error, or BadReply."""
-
-        def read() -> tuple[str, T]:
-            text = self.ask(query).strip()
-            return text, parse(text)
-
-        with self.lock:
-            return until_alike(
-                read,
-                f"{self.name}: the replies to {query}",
-                same=lambda a, b: a[0] == b[0],
-                readings=2 * _TRIES,
-                failures=_TRIES,
-                doubt=self._doubt,
-            )[1]
-
-    def _doubt(self) -> None:
-        self._out_of_step = True
-
-    def _set(
-        self,
-        command: str,
-        query: str = "",
-        wanted: float = 0.0,
-        tolerance: float = 0.0,
-        tolerance_above: float | None = None,
-    ) -> float:
-        """Set, look for errors, read back; return what the meter took."""
-        above = tolerance if tolerance_above is None else tolerance_above
-        problem: InstrumentError | None = None
-        for _ in range(_TRIES):
-            self.write(command)
-            try:
-                errors = self._errors()
-                taken = self._number(query) if query else wanted
-            except BadReply as error:
-                problem = error
-                continue
-            if not errors and wanted - tolerance <= taken <= wanted + above:
-                return taken
-            problem = DeviceFault(
-                f"{self.name}: {command} was sent, the meter has {taken:g}"
-                + (f" and says {'; '.join(errors)}" if errors else "")
-            )
-        assert problem is not None
-        raise problem
-
-    def _errors(self) -> list[str]:
-        """Empty the meter's queue of errors."""
-        found: list[str] = []
-        garbled = 0
-        while len(found) < _MOST_ERRORS:
-            try:
-                match = _FAULT.fullmatch(self.ask("SYST:ERR?").strip())
-                if match is None:
-                    raise BadReply(f"{self.name}: the answer to SYST:ERR? is not an error")
-            except (BadReply, NoReply):
-                self._out_of_step = True
-                garbled += 1
-                if garbled == _TRIES:
-                    raise
-                continue
-            if int(match[1]) == 0:
-                break
-            found.append(f"{match[1]}, {match[2]}")
-        return found
-
-
-def _identity(reply: str) -> str:
-    text = _text(reply)
-    if text.count(",") != 3:
-        raise BadReply(f"PM100: {reply[:60]!r} is not vendor, model, serial and firmware")
-    return text
-
-
-def _sensor_head(reply: str) -> SensorHead:
-    parts = next(csv.reader([_text(reply)], skipinitialspace=True))
-    if len(parts) >= 1 and parts[0].strip().lower() == "no sensor":
-        return SensorHead("none", "", "", 0, 0)
-    try:
-        name, serial, calibration = (part.strip() for part in parts[:3])
-        kind, _, flags = (int(part) for part in parts[3:])
-    except ValueError:
-        raise BadReply(f"PM100: {reply[:80]!r} does not describe a sensor head") from None
-    return SensorHead(name, serial, calibration, kind, flags)
-
-
-def _text(reply: str) -> str:
-    text = reply.strip()
-    if not text or not text.isprintable():
-        raise BadReply(f"PM100: {reply[:60]!r} is not a line of text")
-    return text
-
-
-def _number(reply: str) -> float:
-    if _NUMBER.fullmatch(reply.strip()) is None:
-        raise BadReply(f"PM100: {reply[:60]!r} is not a number")
-    return float(reply)
 
 
 def _condition(reply: str) -> int:

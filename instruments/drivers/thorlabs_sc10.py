@@ -212,7 +212,11 @@ class SC10Shutter(WireInstrument, Shutter):
         """Ask interlock, mode, enable state and blade."""
         with self.lock:
             if self._agreed("interlock_tripped"):
-                return Status(False, "the interlock is tripped: the shutter stays closed")
+                return Status(
+                    False,
+                    "the interlock is tripped, so the shutter stays closed; close the interlock "
+                    "(lid, door, key)",
+                )
             mode = self._agreed("mode")
             if mode != 1:
                 return Status(False, f"in {MODES[mode]} mode instead of manual")

@@ -68,7 +68,7 @@ def describe_start(measurement: Measurement, bench: Bench) -> RunStart:
         "simulated": "yes" if bench.simulated else "no",
     }
     if bench.spectrograph is not None:
-        facts["wavelength_unc_nm"] = bench.spectrograph.geometry.offset_error_nm
+        facts["wavelength_unc_nm"] = bench.spectrograph.wavelength_unc_nm
     return RunStart(
         start_s=bench.clock.now(),
         columns=measurement.COLUMNS,
@@ -78,6 +78,7 @@ def describe_start(measurement: Measurement, bench: Bench) -> RunStart:
         spectroscopy=measurement.SPECTROSCOPY,
         facts=facts,
         instruments=bench.snapshot(),
+        calibrations={role: made.facts() for role, made in bench.calibrations.items()},
         decisions=dict(measurement.decisions),
         state_names=tuple(bench.state()),
         packages=packages(),

@@ -37,8 +37,9 @@ class RunStart:
     """Known when the bench is ready.
 
     signal and plot_axes name the default plot (record axis first, then an Axis); facts are numbers
-    and words about pump and bench; instruments: role -> {"identity", "settings"}; state_names: what
-    the opaque bench state of each record holds.
+    and words about pump and bench; instruments: role -> {"identity", "settings"}; calibrations:
+    role -> name, date, sha256 and values of the calibration file in use; state_names: what the
+    opaque bench state of each record holds.
     """
 
     start_s: float
@@ -49,6 +50,7 @@ class RunStart:
     spectroscopy: str | None = None
     facts: Mapping[str, float | str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    calibrations: Mapping[str, Mapping[str, float | str]] = field(default_factory=dict)
     decisions: Mapping[str, float | str] = field(default_factory=dict)
     state_names: Sequence[str] = ()
     packages: Mapping[str, str] = field(default_factory=dict)

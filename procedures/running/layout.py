@@ -156,6 +156,11 @@ def write_started(file: h5py.File, name: str, start: RunStart) -> None:
     decisions = group(acquisition, "decisions", "NXcollection")
     for name, value in start.decisions.items():
         put(decisions, name, value)
+    calibrations = group(acquisition, "calibrations", "NXcollection")
+    for role, about in start.calibrations.items():
+        made = group(calibrations, role, "NXcollection")
+        for name, value in about.items():
+            put(made, name, value)
     packages = group(acquisition, "packages", "NXcollection")
     for name, value in start.packages.items():
         put(packages, name, value)

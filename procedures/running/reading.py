@@ -200,6 +200,13 @@ class RunFile:
 
     @property
     @_guarded
+    def calibrations(self) -> dict[str, dict[str, Any]]:
+        """Role -> name, date, sha256 and values of the calibration file that was in use."""
+        stored = self._acquisition.get("calibrations", {})
+        return {role: _values(about) for role, about in stored.items()}
+
+    @property
+    @_guarded
     def plan(self) -> dict[str, npt.NDArray[Any]]:
         """The plan, an array for each key of its points."""
         return {name: field[()] for name, field in self._acquisition["plan"].items()}

@@ -1,9 +1,9 @@
 """The runner: carries a measurement through its states into its run file.
 
 Small, and without Qt. One run is: open the bench, check the whole plan, prepare, start the file,
-take the records, leave the bench safe, close the file. Every way out ends in a status in the file
-(finished, aborted, failed), a closed shutter and a line in the log that says why. Who starts it
-(command, night, window) listens through `Listener`.
+take the records (again, after a fault that passes: recovering.py), leave the bench safe, close the
+file. Every way out ends in a status in the file (finished, aborted, failed), a closed shutter and a
+line in the log that says why. Who starts it (command, night, window) listens through `Listener`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from instruments.config import BenchConfig
 from instruments.errors import BenchError, InterlockTripped
 from procedures.measurement import Forecast, Measurement
 from procedures.running.describe import describe_start
+from procedures.running.header import RunStart
+from procedures.running.recovering import Recovery
 from procedures.running.runfile import RunWriter, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
 
@@ -103,6 +105,7 @@ def carry_out(
                 config,
                 measurement.roles(),
                 measurement=measurement.MEASUREMENT,
+                medium=getattr(measurement, "medium", None),
                 report=report,
             ) as bench:
                 clock_now = bench.clock.now
@@ -114,6 +117,8 @@ def carry_out(
                     signals.finish()
                     file.log("info", "making the bench safe", clock_now())
                     measurement.shutdown()
+                    for line in bench.unsafe:
+                        file.log("error", line, clock_now())
         except (Stopped, KeyboardInterrupt) as stop:
             error = stop
         except Exception as problem:
@@ -154,15 +159,28 @@ def _measure(
         f"{forecast.shots:.3g} shots on the sample",
         bench.clock.now(),
     )
-    measurement.startup()
-    if resume_from is not None:
+    recovery = Recovery(
+        measurement,
+        bench,
+        lambda level, text: file.log(level, text, bench.clock.now()),
+        last_record=resume_from["last_record"] if resume_from is not None else None,
+    )
+
+    def get_ready() -> RunStart | None:
+        measurement.startup()
+        if resume_from is None:
+            return describe_start(measurement, bench)
         measurement.resumed(resume_from["last_record"])
+        return None
+
+    start = recovery.startup(get_ready)
+    if resume_from is not None:
         bench.restore(dict(resume_from["state"]))
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
     with signals.deferred():
-        if resume_from is None:
-            file.start(RunWriter.start(file.path, describe_start(measurement, bench)))
+        if start is not None:
+            file.start(RunWriter.start(file.path, start))
         else:
             file.start(resume_writer(file.path))
     writer = file.writer
@@ -185,6 +203,7 @@ def _measure(
         writer.set_status("paused" if is_paused else "running")
         file.log("info", "paused" if is_paused else "going on", bench.clock.now())
 
+    measurement.take = recovery.take
     measurement.emit = emit
     measurement.should_stop = lambda: measurement.control.aborted
     measurement.check_sink = writer.check

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from instruments.clock import Clock
 from sim_drivers.link import WireDevice
@@ -83,6 +83,8 @@ class SimulatedSpectraPro(WireDevice):
         drive_error_nm: one standard deviation of where a position really is.
     """
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "stuck", "restart"})
+
     def __init__(
         self,
         clock: Clock,
@@ -122,6 +124,8 @@ class SimulatedSpectraPro(WireDevice):
         self.grating_change_s = grating_change_s
         self.answer_s = answer_s
         self.drive_error_nm = drive_error_nm
+        self.stuck = False  # faults: the drive does not turn, and the controller knows
+        self.impostor = False  # faults: something else answers to MODEL
         self.eeprom_writes: list[str] = []
         self.commands: list[str] = []
         self._line = bytearray()
@@ -140,6 +144,27 @@ class SimulatedSpectraPro(WireDevice):
         self._part = _SLITS[0]
         self._told: tuple[int, float] | None = None
         self.settle(self.clock.now())
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault."""
+        match kind:
+            case "stuck":
+                self.stuck = active
+            case "identity":
+                self.impostor = active
+            case "restart":
+                if active:
+                    self.restart()
+            case _:
+                super().fault(kind, active)
+
+    def restart(self) -> None:
+        """Cut the power for a moment: it stands at zero order of the first grating again."""
+        with self.device_lock:
+            self._outgoing.clear()
+            self._line.clear()
+            self._free_at = self.clock.now()
+            self._power_up()
 
     # ---- what the world sees --------------------------------------------------------------
 
@@ -238,7 +263,7 @@ class SimulatedSpectraPro(WireDevice):
             "?GRATINGS": self._list_gratings,
             "TURRET": self._set_turret,
             "?TURRET": lambda: f" {(self.slot(self._at) - 1) // 3 + 1} ",
-            "MODEL": lambda: f" {self.model} ",
+            "MODEL": lambda: " ACME-7 " if self.impostor else f" {self.model} ",
             "SERIAL": lambda: f" {self.serial} ",
             "HELLO": lambda: f" {self.model} {self.serial} ",
             "MONO-EESTATUS": self._status_dump,
@@ -280,6 +305,8 @@ class SimulatedSpectraPro(WireDevice):
         # Out of range is not an error to this controller: it goes as far as it can.
         target = min(max(asked, 0.0), self._highest_nm(self.slot(self._at)))
         start = self._move.at(self._at)
+        if self.stuck:
+            target = start
         end_s = self._at + abs(target - start) / max(nm_per_s, 1e-9)
         self._move = _Move(self._at, end_s, start, target)
         if wait:
@@ -302,7 +329,7 @@ class SimulatedSpectraPro(WireDevice):
     def _turn_to(self, slot: int) -> None:
         # It answers ok whatever the slot, and stays where it is if the slot is empty.
         current = self.slot(self._at)
-        if slot not in self.gratings or slot == current:
+        if slot not in self.gratings or slot == current or self.stuck:
             return
         self._stop()
         self._at += self.grating_change_s

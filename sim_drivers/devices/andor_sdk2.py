@@ -48,6 +48,8 @@ class FakeAndorSdk2(Library):
     """
 
     DEVICE = "andor-sdk2"
+    STARTS = frozenset({"StartAcquisition"})
+    OPENS = frozenset({"GetAvailableCameras", "Initialize"})
     ERROR = ("pylablib.devices.Andor.atmcd32d_lib", "AndorSDK2LibError")
     _SPEEDS_MHZ = (3.0, 1.0, 0.05)
     _READ_NOISE_E = (11.0, 6.0, 2.9)
@@ -100,6 +102,10 @@ class FakeAndorSdk2(Library):
         self._cooler = cold
         self._cooler_mode = 1 if cold else 0
         self._setpoint_C = round(target)
+        self._set_to_start()
+
+    def _set_to_start(self) -> None:
+        pixels, rows = self.sensor.columns, self.sensor.rows
         self._fan = 0
         self._hs = self._gain = self._vs = 0
         self._exposure_s = 0.0
@@ -117,11 +123,20 @@ class FakeAndorSdk2(Library):
         self._rendered = 0
         self._oldest_unread = 0
 
+    def restart(self) -> None:
+        """See Library.restart."""
+        self._initialized = False
+        self._series = None
+        self._cooler, self._cooler_mode, self._setpoint_C = False, 0, 20
+        self.sensor.aim(self.sensor.ambient_C)
+        self._set_to_start()
+
     # ---- library and identity
 
     def _up(self, function: str, *, idle: bool = False) -> None:
         """Refuse when not initialised or not connected (or, with `idle`, when acquiring)."""
-        if self._fault == "disconnect":
+        self.on_call(function)
+        if "disconnect" in self._faults:
             raise self._fail(function, _USB_ERROR)
         if not self._initialized:
             raise self._fail(function, _NOT_INITIALIZED)
@@ -131,7 +146,8 @@ class FakeAndorSdk2(Library):
 
     def GetAvailableCameras(self) -> int:
         """Return how many cameras there are."""
-        return 0 if self._fault == "disconnect" else 1
+        self.on_call("GetAvailableCameras")
+        return 0 if "disconnect" in self._faults else 1
 
     def GetCameraHandle(self, index: int) -> int:
         """Return the handle of a camera."""
@@ -150,7 +166,8 @@ class FakeAndorSdk2(Library):
 
     def Initialize(self, _directory: bytes) -> None:
         """Open the selected camera."""
-        if self._fault == "disconnect":
+        self.on_call("Initialize")
+        if "disconnect" in self._faults:
             raise self._fail("Initialize", _USB_ERROR)
         self._initialized = True
 
@@ -200,7 +217,7 @@ class FakeAndorSdk2(Library):
     def GetCameraSerialNumber(self) -> int:
         """Return the serial number."""
         self._up("GetCameraSerialNumber")
-        return self._serial + (1 if self._fault == "identity" else 0)
+        return self._serial + (1 if "identity" in self._faults else 0)
 
     def GetDetector(self) -> tuple[int, int]:
         """Return (columns, rows)."""
@@ -231,7 +248,7 @@ class FakeAndorSdk2(Library):
     def CoolerON(self) -> None:
         """Switch the cooler on (in vain with the fault "sensor")."""
         self._up("CoolerON", idle=True)
-        if self._fault != "sensor":
+        if "sensor" not in self._faults:
             self._cooler = True
             self.sensor.aim(float(self._setpoint_C))
 
@@ -251,12 +268,12 @@ class FakeAndorSdk2(Library):
     def IsCoolerOn(self) -> int:
         """Return 1 if the cooler is on."""
         self._up("IsCoolerOn")
-        return int(self._cooler and self._fault != "sensor")
+        return int(self._cooler and "sensor" not in self._faults)
 
     def GetTemperatureF(self) -> tuple[int, float]:
         """Return (status code, sensor temperature in C)."""
         self._up("GetTemperatureF", idle=not self._temperature_while_acquiring)
-        if self._fault == "sensor":
+        if "sensor" in self._faults:
             return _T_DRIFT, -999.0
         if not self._cooler:
             status = _T_OFF

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from instruments.clock import Clock
 from sim_drivers.link import WireDevice
@@ -141,6 +141,8 @@ class SimulatedSMC100(WireDevice):
         homed: whether it has been homed before it is handed over.
     """
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "stuck", "limit", "restart"})
+
     def __init__(
         self,
         clock: Clock,
@@ -179,6 +181,8 @@ class SimulatedSMC100(WireDevice):
         self.homings = 0
         self.flash_writes = 0
         self.stuck = False  # faults: the motor does not turn
+        self.at_end = False  # faults: an end-of-run switch is pressed
+        self.impostor = False  # faults: something else answers to `VE`
         self._tell = getattr(world, "set_slit_stage_mm", None)
         self._told: float | None = None
         self._flash = {name: row[2] for name, row in SETTINGS.items()} | {"VA": velocity_mm_s}
@@ -229,6 +233,23 @@ class SimulatedSMC100(WireDevice):
             self._stand_still()
             self._outgoing.clear()
             self._power_up()
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault; an end of run stops a motion, and any that is begun."""
+        match kind:
+            case "stuck":
+                self.stuck = active
+            case "limit":
+                self.at_end = active
+                if active and self.moving:
+                    self.fail(POSITIVE_END)
+            case "identity":
+                self.impostor = active
+            case "restart":
+                if active:
+                    self.restart()
+            case _:
+                super().fault(kind, active)
 
     def fail(self, bits: int) -> None:
         """Set error bits; the motor is off and the reference lost."""
@@ -328,9 +349,9 @@ class SimulatedSMC100(WireDevice):
         self._before, self._state = self._state, MOVING
         now = self.clock.now()
         self._stale_until_s = now + self.stale_ready_s
-        if self.stuck:
-            rest = ((0.5, self._true, 0.0, 0.0),)
-            self._motion = _Motion(now, rest, self._true, lambda: self._drop(FOLLOWING))
+        if self.stuck or self.at_end:
+            rest, bits = ((0.5, self._true, 0.0, 0.0),), POSITIVE_END if self.at_end else FOLLOWING
+            self._motion = _Motion(now, rest, self._true, lambda: self._drop(bits))
             return
         finish = self._zero + target
         finish += 1e-3 * self._noise_um("move", self.moves, self.settle_um)
@@ -352,11 +373,10 @@ class SimulatedSMC100(WireDevice):
         pieces = _trapezoid(self._true, finish, self.settings["OH"], self.settings["AC"])
         pieces = (*pieces, (0.1 if here else 0.5, finish, 0.0, 0.0))
         seconds, limit_s = sum(piece[0] for piece in pieces), self.settings["OT"]
-        if self.stuck or seconds > limit_s:
+        if self.stuck or self.at_end or seconds > limit_s:
             rest = ((limit_s, self._true, 0.0, 0.0),)
-            self._motion = _Motion(
-                self.clock.now(), rest, self._true, lambda: self._drop(HOMING_TIME_OUT)
-            )
+            bits = POSITIVE_END if self.at_end else HOMING_TIME_OUT
+            self._motion = _Motion(self.clock.now(), rest, self._true, lambda: self._drop(bits))
             return
         self._motion = _Motion(self.clock.now(), pieces, finish, self._found)
 
@@ -491,7 +511,7 @@ class SimulatedSMC100(WireDevice):
                 letter = rest[:1] if rest[:1] not in ("", "?") else self._letter
                 self._reply(f"TB{letter} {TEXTS.get(letter, TEXTS['A'])}")
             case "VE":
-                self._reply(f"VE {self.identity}")
+                self._reply("VE ACME PUMP 3.1" if self.impostor else f"VE {self.identity}")
             case "ID" if rest.startswith("?"):
                 self._reply(f"ID{self.stage}")
             case "PA" if rest.startswith("?"):

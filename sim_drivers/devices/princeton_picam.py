@@ -102,6 +102,8 @@ class FakePicam(Library):
     """
 
     DEVICE = "princeton-picam"
+    STARTS = frozenset({"Picam_StartAcquisition"})
+    OPENS = frozenset({"Picam_GetAvailableCameraIDs", "Picam_OpenCamera_BySerial"})
     ERROR = ("pylablib.devices.PrincetonInstruments.picam_lib", "PicamLibError")
     _HANDLE, _DEVICE_HANDLE = 0x1000, 0x2000
     _SHIFT_US = 9.2
@@ -139,7 +141,7 @@ class FakePicam(Library):
         self._idle_stop_refused = idle_stop_refused
         self._temperature_while_acquiring = temperature_while_acquiring
         self._initialized = 0
-        self._open = False
+        self._open = self._lost = False
         self._memory = (0, 0)
         self._delivered = 0
         self._shutter_opened_s = math.inf
@@ -182,6 +184,15 @@ class FakePicam(Library):
             _Parameter("Disable Cooling Fan", 29, _BOOLEAN, _COLLECTION, 0, (0, 1)),
         ]
 
+    def restart(self) -> None:
+        """See Library.restart; what was opened stays dead until it is closed."""
+        self._lost = self._open
+        self._series = None
+        self._shutter, self._shutter_opened_s = 1, math.inf
+        self._values = {p.name: p.start for p in self._parameters.values()}
+        self._committed = dict(self._values)
+        self.sensor.force(min(self.sensor.temperature() + 10.0, self.sensor.ambient_C), -70.0)
+
     # ---- library and identity
 
     def Picam_InitializeLibrary(self) -> None:
@@ -193,17 +204,18 @@ class FakePicam(Library):
         if not self._initialized:
             raise self._fail("Picam_UninitializeLibrary", _NO_INIT)
         self._initialized = 0
-        self._open = False
+        self._open = self._lost = False
         self._series = None
 
     def Picam_GetAvailableCameraIDs(self) -> list[Any]:
         """Return the cameras."""
+        self.on_call("Picam_GetAvailableCameraIDs")
         if not self._initialized:
             raise self._fail("Picam_GetAvailableCameraIDs", _NO_INIT)
-        return [] if self._fault == "disconnect" else [self._identity()]
+        return [] if "disconnect" in self._faults else [self._identity()]
 
     def _identity(self) -> Any:
-        serial = self._serial + ("9" if self._fault == "identity" else "")
+        serial = self._serial + ("9" if "identity" in self._faults else "")
         return SimpleNamespace(
             model=40 if self.sensor.rows >= 400 else 6,
             computer_interface=1,
@@ -213,6 +225,7 @@ class FakePicam(Library):
 
     def Picam_OpenCamera_BySerial(self, serial: bytes) -> int | None:
         """Open a camera, return its handle."""
+        self.on_call("Picam_OpenCamera_BySerial")
         if self._open:
             raise self._fail("Picam_OpenCamera", _CAMERA_OPEN)
         if serial != self._identity().serial_number:
@@ -229,7 +242,7 @@ class FakePicam(Library):
         """Close the camera."""
         if handle != self._HANDLE or not self._open:
             raise self._fail("Picam_CloseCamera", _BAD_HANDLE)
-        self._open = False
+        self._open = self._lost = False
         self._series = None
 
     def Picam_GetCameraID(self, handle: int) -> Any:
@@ -246,9 +259,10 @@ class FakePicam(Library):
         return _TEXTS[kind][value].encode()
 
     def _up(self, function: str, handle: int) -> None:
+        self.on_call(function)
         if not self._initialized:
             raise self._fail(function, _NO_INIT)
-        if self._fault == "disconnect":
+        if self._lost or "disconnect" in self._faults:
             raise self._fail(function, _DISCONNECTED)
         if not self._open or handle not in (self._HANDLE, self._DEVICE_HANDLE):
             raise self._fail(function, _BAD_HANDLE)
@@ -344,7 +358,7 @@ class FakePicam(Library):
     def _read(self, function: str, parameter: _Parameter) -> Any:
         if self._busy() and not self._temperature_while_acquiring:
             raise self._fail(function, _RUNNING)
-        failed = self._fault == "sensor"
+        failed = "sensor" in self._faults
         if parameter.name == "Sensor Temperature Reading":
             return -999.0 if failed else self.sensor.reading()
         return 3 if failed else (2 if self.sensor.stable() else 1)

@@ -24,7 +24,7 @@ from sim_drivers.noise import generator
 Counts = npt.NDArray[np.uint16]
 Rows = list[tuple[int, int]]
 
-FAULTS = ("silence", "timeout", "stuck", "disconnect", "identity", "saturate", "sensor")
+FAULTS = ("silence", "timeout", "stuck", "disconnect", "identity", "saturate", "sensor", "restart")
 COOLING_TIME_S = 60.0
 SETTLING_S = 30.0
 TICK_S = 1e-6  # what rounding may take from a moment in seconds since 1970
@@ -183,6 +183,11 @@ class Series:
 class Library:
     """What both stand-ins share: the sensor, its noise counter, faults, the library's errors."""
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset(FAULTS)
+    STARTS: ClassVar[frozenset[str]]
+    """The functions that start an acquisition: the exchanges of a fault with a probability."""
+    OPENS: ClassVar[frozenset[str]]
+    """The functions that look for cameras or open one."""
     DEVICE: ClassVar[str]
     ERROR: ClassVar[tuple[str, str]]  # where pylablib keeps the exception of this library
 
@@ -192,22 +197,38 @@ class Library:
         self.library_error: Callable[[str, int], Exception] | None = None
         """pylablib's exception class of this library; looked up in pylablib if not given."""
         self.exposures = 0
-        self._fault = ""
+        self.on_call: Callable[[str], None] = lambda _function: None
+        """Told of each call of the library, before it does anything."""
+        self._faults: set[str] = set()
         self._series: Series | None = None
 
     def initlib(self) -> None:
         """Load the library: nothing to do."""
 
     def inject(self, kind: str | None) -> None:
-        """Let something be wrong until `inject(None)`; kinds are in FAULTS.
+        """Let one thing be wrong until `inject(None)`; see `fault`."""
+        for other in list(self._faults):
+            self.fault(other, False)
+        if kind:
+            self.fault(kind, True)
+
+    def fault(self, kind: str, active: bool) -> None:
+        """Begin or end a fault of FAULTS.
 
         silence, timeout, stuck: no frame is ever ready; disconnect: every call fails; identity:
-        another serial number; saturate: every pixel is full; sensor: the cooling fails.
+        another serial number; saturate: every pixel is full; sensor: the cooling fails; restart:
+        the power is gone for a moment.
         """
-        if kind and kind not in FAULTS:
+        if kind not in FAULTS:
             raise ValueError(f"{kind!r} is not played by a camera; allowed: {', '.join(FAULTS)}")
-        self._fault = kind or ""
-        self.sensor.saturate = kind == "saturate"
+        (self._faults.add if active else self._faults.discard)(kind)
+        self.sensor.saturate = "saturate" in self._faults
+        if kind == "restart" and active:
+            self.restart()
+
+    def restart(self) -> None:
+        """Cut the power for a moment: the handle is dead, settings and cooling are gone."""
+        raise NotImplementedError
 
     def state(self) -> dict[str, float]:
         """Return what a resumed run must find again: exposures taken, sensor temperature (C)."""
@@ -224,7 +245,7 @@ class Library:
 
     @property
     def _mute(self) -> bool:
-        return self._fault in ("silence", "timeout", "stuck")
+        return not self._faults.isdisjoint(("silence", "timeout", "stuck"))
 
     def _fail(self, function: str, code: int) -> Exception:
         if self.library_error is None:

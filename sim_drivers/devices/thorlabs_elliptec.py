@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from instruments.clock import Clock
 from sim_drivers.link import WireDevice
@@ -95,6 +95,8 @@ class SimulatedElliptec(WireDevice):
         on_moved: called with the true position instead of the World (a linear unit's slit).
     """
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "stuck", "restart"})
+
     def __init__(
         self,
         clock: Clock,
@@ -135,6 +137,7 @@ class SimulatedElliptec(WireDevice):
         self.out_of_travel = out_of_travel
         self.hasty_to_zero_s = hasty_to_zero_s
         self.stuck = False  # faults: the motor does not move
+        self.impostor = False  # faults: a unit of another kind answers to `in`
         self.moves = 0
         self.homings = 0
         self._on_moved = on_moved
@@ -194,6 +197,19 @@ class SimulatedElliptec(WireDevice):
             self._power_up()
             self._mark -= here
             self._reported = 0.0
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault."""
+        match kind:
+            case "stuck":
+                self.stuck = active
+            case "identity":
+                self.impostor = active
+            case "restart":
+                if active:
+                    self.restart()
+            case _:
+                super().fault(kind, active)
 
     def fail(self, code: int) -> None:
         """Set an error that stays until the status is read."""
@@ -369,6 +385,8 @@ class SimulatedElliptec(WireDevice):
         model, periods = self.model, self._periods
         match command:
             case "in":
+                if self.impostor:
+                    model = MODELS["ELL20" if model.rotary else "ELL14"]
                 text = f"IN{model.type_byte:02X}{self.serial:>08}{self.year:04d}{self.firmware}"
                 self._reply(f"{text}{self.hardware}{model.travel:04X}{model.pulses:08X}")
             case "gs" if self._motion is not None:

@@ -11,18 +11,28 @@ Power, frequency and the other set-ups answer plausibly and no more.
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from instruments.clock import Clock
 from sim_drivers.link import WireDevice
 from sim_drivers.noise import FloatArray, normals
+from sim_drivers.scpi import (
+    CommandError,
+    ErrorQueue,
+    Handler,
+    Headers,
+    Lines,
+    bound,
+    only_command,
+    only_query,
+    parameter,
+)
 
 _DEVICE = "energy_meter"
 _BLOCK_S = 10.0
@@ -30,6 +40,7 @@ _RANGE_CHANGE_S = 0.01
 _LOOK_AHEAD_S = 0.2
 _LOOK_AGAIN_S = 0.02
 _OUT_OF_RANGE = "9.9E37"
+_IMPOSTOR = "ACME,DMM-7,0042,1.0"
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,6 @@ SENSORS = {
 DECADES_J = tuple(2.0 * 10.0**power for power in range(-9, -1))
 
 
-class _ScpiError(Exception):
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(code, text)
-        self.code, self.text = code, text
-
-
 @dataclass
 class _Wait:
     """A query that blocks until a pulse: from when on, until when, what a time-out answers."""
@@ -79,9 +84,6 @@ class _Message:
     path: str = ""
 
 
-Handler = Callable[[bool, str], "str | _Wait | None"]
-
-
 class SimulatedPM100(WireDevice):
     """The meter with one sensor head.
 
@@ -98,8 +100,12 @@ class SimulatedPM100(WireDevice):
         timeout_answer: what comes after 10 s without a pulse (None: nothing but an error).
         ready_bit: bit of STAT:OPER:COND? that is set when a reading is ready.
         link_hangs: whether talking to the blocked meter kills the link.
+        offset_J: what the head gives in the dark. zeroes: whether the zero can be set; zero_s: how
+            long that takes.
         processing_s, reply_s: from pulse to reading, from reading to host.
     """
+
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "sensor", "restart"})
 
     def __init__(
         self,
@@ -120,6 +126,9 @@ class SimulatedPM100(WireDevice):
         timeout_answer: str | None = None,
         ready_bit: int = 9,
         link_hangs: bool = True,
+        offset_J: float = 0.0,
+        zeroes: bool = True,
+        zero_s: float = 1.0,
         processing_s: float = 5e-4,
         reply_s: float = 2e-4,
     ) -> None:
@@ -127,7 +136,8 @@ class SimulatedPM100(WireDevice):
         self.world = world
         self.seed = seed
         self.identity = f"THORLABS,{model},{serial},{firmware}"
-        self.sensor = SENSORS[sensor]
+        self.sensor = self._plugged = SENSORS[sensor]
+        self.impostor = False  # faults: something else answers to *IDN?
         self.ranges_J = tuple(sorted(ranges_J))
         self.fetch_state = (
             model.startswith(("PM103", "PM50")) if fetch_state is None else fetch_state
@@ -139,20 +149,22 @@ class SimulatedPM100(WireDevice):
         self.timeout_answer = timeout_answer
         self.ready_bit = ready_bit
         self.link_hangs = link_hangs
+        self.offset_J, self.zeroes, self.zero_s = offset_J, zeroes, zero_s
+        self.zero_J = 0.0
+        self._zero_ends_s: float | None = None
         self.processing_s = processing_s
         self.reply_s = reply_s
         self.hung = False
         self.messages: list[str] = []
         self.readings = 0
         self.auto_range = True  # kept over power cycles and *RST, as the last user left it
-        self._line = bytearray()
-        self._errors: list[tuple[int, str]] = []
+        self._lines = Lines()
+        self._errors = ErrorQueue()
         self._message: _Message | None = None
         self._wait: _Wait | None = None
         self._at = clock.now()
         self._reset()
-        self._commands = self._command_table()
-        self._known: dict[str, Handler | None] = {}
+        self.headers = Headers(self._command_table())
 
     def _reset(self) -> None:
         self.function = "ENER" if self.sensor.kind == 3 else "POW"
@@ -162,6 +174,29 @@ class SimulatedPM100(WireDevice):
         self._ready: tuple[float, float] | None = None  # when, and the energy (J) of the pulse
         self._blind_until_s = 0.0
         self._settings = self._simple_settings()
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault; "sensor": the head is pulled."""
+        match kind:
+            case "sensor":
+                self.sensor = SENSORS["none"] if active else self._plugged
+            case "identity":
+                self.impostor = active
+            case "restart":
+                if active:
+                    self.restart()
+            case _:
+                super().fault(kind, active)
+
+    def restart(self) -> None:
+        """Cut the power for a moment: settings and whatever it was doing are lost."""
+        with self.device_lock:
+            self._outgoing.clear()
+            self._lines.clear()
+            self._errors.clear()
+            self._message = self._wait = None
+            self.hung = False
+            self._reset()
 
     def state(self) -> dict[str, float]:
         """Return the number of readings, which keys the noise of the next one."""
@@ -176,15 +211,8 @@ class SimulatedPM100(WireDevice):
     def receive(self, data: bytes) -> None:
         """Take bytes; an LF ends a message."""
         self._advance(self.clock.now())
-        for byte in data:
-            if byte != 0x0A:
-                if len(self._line) < 4096:
-                    self._line.append(byte)
-                continue
-            text = self._line.decode("latin-1").strip()
-            self._line.clear()
-            if text:
-                self._start(text)
+        for text in self._lines.feed(data):
+            self._start(text)
 
     def take(self) -> bytes:
         """Return the bytes that are ready by now."""
@@ -216,9 +244,10 @@ class SimulatedPM100(WireDevice):
         message = self._message
         while message is not None and message.units and self._wait is None:
             try:
-                self._answer(self._execute(message, message.units.popleft()))
-            except _ScpiError as error:
-                self._fail(error.code, error.text)
+                answer, message.path = self.headers.call(message.units.popleft(), message.path)
+                self._answer(answer)
+            except CommandError as error:
+                self._errors.add(error.code, error.text)
         if message is not None and self._wait is None:
             self._message = None
             if message.answers:
@@ -232,72 +261,46 @@ class SimulatedPM100(WireDevice):
         elif answer is not None and self._message is not None:
             self._message.answers.append(answer)
 
-    def _fail(self, code: int, text: str) -> None:
-        if len(self._errors) < 20:
-            self._errors.append((code, text))
-
     # ---- headers --------------------------------------------------------------------------
 
-    def _execute(self, message: _Message, unit: str) -> str | _Wait | None:
-        header, _, argument = unit.partition(" ")
-        query = header.endswith("?")
-        name = header.rstrip("?").upper()
-        handler = None
-        if name.startswith(":"):
-            name = name[1:]
-        elif message.path and not name.startswith("*"):
-            handler = self._find(message.path + name)
-            if handler is not None:
-                name = message.path + name
-        if handler is None:
-            handler = self._find(name)
-        if handler is None:
-            raise _ScpiError(-113, "Undefined header")
-        if not name.startswith("*"):
-            message.path = name[: name.rfind(":") + 1]
-        return handler(query, argument.strip())
-
-    def _find(self, name: str) -> Handler | None:
-        if name not in self._known:
-            found = (h for pattern, h in self._commands if pattern.fullmatch(name))
-            self._known[name] = next(found, None)
-        return self._known[name]
-
-    def _command_table(self) -> list[tuple[re.Pattern[str], Handler]]:
+    def _command_table(self) -> dict[str, Handler]:
         table: dict[str, Handler] = {
-            "*IDN": _only_query(lambda: self.identity),
-            "*RST": _only_command(self._reset),
-            "*CLS": _only_command(self._errors.clear),
-            "*ESR": _only_query(lambda: "0"),
-            "*STB": _only_query(lambda: "4" if self._errors else "0"),
-            "*OPC": _only_query(lambda: "1"),
-            "*TST": _only_query(lambda: "0"),
-            "SYSTem:ERRor[:NEXT]": _only_query(self._next_error),
-            "SYSTem:SENSor:IDN": _only_query(self._sensor_line),
-            "CONFigure": _only_query(lambda: self._text(self.function)),
-            "INITiate[:IMMediate]": _only_command(self._arm),
-            "ABORt": _only_command(self._abort),
-            "FETCh": _only_query(self._fetch),
-            "READ": _only_query(self._read),
-            "STATus:OPERation:CONDition": _only_query(self._condition),
-            "STATus:QUEStionable:CONDition": _only_query(lambda: "0"),
+            "*IDN": only_query(lambda: _IMPOSTOR if self.impostor else self.identity),
+            "*RST": only_command(self._reset),
+            "*CLS": only_command(self._errors.clear),
+            "*ESR": only_query(lambda: "0"),
+            "*STB": only_query(lambda: "4" if self._errors else "0"),
+            "*OPC": only_query(lambda: "1"),
+            "*TST": only_query(lambda: "0"),
+            "SYSTem:ERRor[:NEXT]": only_query(self._next_error),
+            "SYSTem:SENSor:IDN": only_query(self._sensor_line),
+            "CONFigure": only_query(lambda: self._text(self.function)),
+            "INITiate[:IMMediate]": only_command(self._arm),
+            "ABORt": only_command(self._abort),
+            "FETCh": only_query(self._fetch),
+            "READ": only_query(self._read),
+            "STATus:OPERation:CONDition": only_query(self._condition),
+            "STATus:QUEStionable:CONDition": only_query(lambda: "0"),
             "[SENSe:]CORRection:WAVelength": self._wavelength,
-            "[SENSe:]CORRection:COLLect:ZERO[:INITiate]": _only_command(self._zero),
+            "[SENSe:]CORRection:COLLect:ZERO[:INITiate]": only_command(self._begin_zero),
+            "[SENSe:]CORRection:COLLect:ZERO:ABORt": only_command(self._abort_zero),
+            "[SENSe:]CORRection:COLLect:ZERO:STATe": only_query(self._zero_state),
+            "[SENSe:]CORRection:COLLect:ZERO:MAGNitude": only_query(self._zero_magnitude),
             "[SENSe:]ENERgy[:DC]:RANGe[:UPPer]": self._range,
             "[SENSe:]ENERgy[:DC]:RANGe:AUTO": self._auto,
-            "[SENSe:]PEAKdetector:SEARch": _only_command(lambda: None),
+            "[SENSe:]PEAKdetector:SEARch": only_command(lambda: None),
         }
         if self.fetch_state:
-            table["FETCh:STATe"] = _only_query(self._fetch_state)
+            table["FETCh:STATe"] = only_query(self._fetch_state)
             table["FETCh:TIMeout"] = self._fetch_for
         for long in ("POWer", "ENERgy", "FREQuency", "EDENsity"):
             short = long.rstrip("abcdefghijklmnopqrstuvwxyz")
-            table[f"CONFigure[:SCALar]:{long}"] = _only_command(partial(self._configure, short))
-            table[f"MEASure[:SCALar]:{long}"] = _only_query(partial(self._measure, short))
-        table["MEASure[:SCALar]"] = _only_query(lambda: self._measure(self.function))
+            table[f"CONFigure[:SCALar]:{long}"] = only_command(partial(self._configure, short))
+            table[f"MEASure[:SCALar]:{long}"] = only_query(partial(self._measure, short))
+        table["MEASure[:SCALar]"] = only_query(lambda: self._measure(self.function))
         for spec in self._settings:
             table[spec] = partial(self._setting, spec)
-        return [(_pattern(spec), handler) for spec, handler in table.items()]
+        return table
 
     # ---- settings -------------------------------------------------------------------------
 
@@ -324,27 +327,27 @@ class SimulatedPM100(WireDevice):
             if query:
                 return str(entry[0])
             if text.upper() not in entry[1]:
-                raise _ScpiError(-224, "Illegal parameter value")
+                raise CommandError(-224, "Illegal parameter value")
             entry[0] = text.upper()
             return None
         value, low, high = entry
         if query:
-            return self._show(_bound(text, value, low, high))
-        entry[0] = _parameter(text, low, high)
+            return self._show(bound(text, value, low, high))
+        entry[0] = parameter(text, low, high)
         return None
 
     def _wavelength(self, query: bool, text: str) -> str | None:
         low, high = self.sensor.shortest_nm, self.sensor.longest_nm
         if query:
-            return self._show(_bound(text, self.wavelength_nm, low, high))
-        self.wavelength_nm = float(round(_parameter(text, low, high)))
+            return self._show(bound(text, self.wavelength_nm, low, high))
+        self.wavelength_nm = float(round(parameter(text, low, high)))
         return None
 
     def _range(self, query: bool, text: str) -> str | None:
         low, high = self.ranges_J[0], self.ranges_J[-1]
         if query:
-            return self._show(_bound(text, self.range_J, low, high))
-        asked = _parameter(text, 0.0, high)
+            return self._show(bound(text, self.range_J, low, high))
+        asked = parameter(text, 0.0, high)
         if text.upper().startswith("MIN"):
             asked = low
         self.auto_range = False
@@ -361,15 +364,30 @@ class SimulatedPM100(WireDevice):
             return str(int(self.auto_range))
         word = text.upper()
         if word not in ("0", "1", "ON", "OFF"):
-            raise _ScpiError(-104, "Data type error")
+            raise CommandError(-104, "Data type error")
         self.auto_range = word in ("1", "ON")
         return None
 
-    def _zero(self) -> None:
-        self._at += 1.0
+    def _begin_zero(self) -> None:
+        if not self.zeroes:
+            raise CommandError(-221, "Settings conflict")
+        self._zero_ends_s = self._at + self.zero_s
+
+    def _abort_zero(self) -> None:
+        self._zero_ends_s = None
+
+    def _zero_state(self) -> str:
+        if self._zero_ends_s is not None and self._at >= self._zero_ends_s:
+            # What comes while it zeroes is taken for darkness.
+            self.zero_J = self.offset_J + float(self._seen_J(self._at - self.zero_s, 10).mean())
+            self._zero_ends_s = None
+        return str(int(self._zero_ends_s is not None))
+
+    def _zero_magnitude(self) -> str:
+        return self._show(self.zero_J)
 
     def _next_error(self) -> str:
-        code, text = self._errors.pop(0) if self._errors else (0, "No error")
+        code, text = self._errors.next("No error")
         return f"{code},{self._text(text)}"
 
     def _sensor_line(self) -> str:
@@ -389,7 +407,7 @@ class SimulatedPM100(WireDevice):
     def _configure(self, function: str) -> None:
         pulsed = function in ("ENER", "EDEN")
         if (pulsed and self.sensor.kind != 3) or (function == "POW" and not self.sensor.flags & 1):
-            raise _ScpiError(-221, "Settings conflict")
+            raise CommandError(-221, "Settings conflict")
         self.function = function
         self._abort()
 
@@ -418,11 +436,11 @@ class SimulatedPM100(WireDevice):
 
     def _fetch_for(self, query: bool, text: str) -> str | _Wait:
         if not query:
-            raise _ScpiError(-113, "Undefined header")
+            raise CommandError(-113, "Undefined header")
         self._look_if_armed(self._at)
         if self._ready is not None:
             return self._fetch()
-        return self._wait_for_pulse(1e-3 * _parameter(text, 0.0, 6e4), self._show(0.0))
+        return self._wait_for_pulse(1e-3 * parameter(text, 0.0, 6e4), self._show(0.0))
 
     def _arm(self) -> None:
         self._armed_s = max(self._at, self._blind_until_s)
@@ -464,7 +482,7 @@ class SimulatedPM100(WireDevice):
 
     def _seen_J(self, first_time_s: float, count: int) -> FloatArray:
         """Return what this meter makes of the energies of `count` pulses (J), without noise."""
-        if not self.world.laser_on:
+        if not self.world.laser_on or self.sensor.kind == 0:
             return np.zeros(count)
         loss_dB = self._settings["[SENSe:]CORRection[:LOSS[:INPut[:MAGNitude]]]"][0]
         scale = float(self.world.energy_meter_scale) * 10.0 ** (0.1 * loss_dB)
@@ -485,6 +503,7 @@ class SimulatedPM100(WireDevice):
         if self.auto_range:
             self._use_range(1.1 * energy_J)
         value = energy_J + self.noise_of_range * self.range_J * noise
+        value += self.offset_J - self.zero_J
         return self.overrange if value > self.range_J else self._show(value / divisor)
 
     def _first_pulse(self, since_s: float, until_s: float) -> tuple[float, float] | None:
@@ -552,7 +571,7 @@ class SimulatedPM100(WireDevice):
             self._at = wait.until_s
             answer = wait.timeout_answer
             if answer is None:
-                self._fail(-230, "Data corrupt or stale")
+                self._errors.add(-230, "Data corrupt or stale")
         else:
             # What came until now was too weak, or nothing came: go on from here.
             wait.since_s = max(now, wait.since_s)
@@ -562,61 +581,3 @@ class SimulatedPM100(WireDevice):
         self._wait = None
         self._answer(answer)
         self._go_on()
-
-
-def _pattern(spec: str) -> re.Pattern[str]:
-    """Return what matches a header given as `SENSe:CORRection[:LOSS]`, in capitals."""
-
-    def mnemonic(match: re.Match[str]) -> str:
-        word = match.group(0)
-        short = "".join(letter for letter in word if not letter.islower())
-        rest = word[len(short) :].upper()
-        return short + (f"(?:{rest})?" if rest else "")
-
-    words = re.sub(r"[A-Za-z]+", mnemonic, spec.replace("*", r"\*").replace("]", ">"))
-    return re.compile(words.replace("[", "(?:").replace(">", ")?"))
-
-
-def _only_query(answer: Callable[[], str | _Wait]) -> Handler:
-    def handle(query: bool, text: str) -> str | _Wait | None:
-        if not query:
-            raise _ScpiError(-113, "Undefined header")
-        return answer()
-
-    return handle
-
-
-def _only_command(act: Callable[[], object]) -> Handler:
-    def handle(query: bool, text: str) -> None:
-        if query:
-            raise _ScpiError(-113, "Undefined header")
-        act()
-
-    return handle
-
-
-def _parameter(text: str, low: float, high: float) -> float:
-    word = text.upper()
-    if word in ("MIN", "MINIMUM", "MAX", "MAXIMUM"):
-        return low if word.startswith("MIN") else high
-    if not word:
-        raise _ScpiError(-109, "Missing parameter")
-    try:
-        value = float(word)
-    except ValueError:
-        raise _ScpiError(-104, "Data type error") from None
-    if not low <= value <= high:
-        raise _ScpiError(-222, "Data out of range")
-    return value
-
-
-def _bound(text: str, value: float, low: float, high: float) -> float:
-    """Return what a query asks for: the value, or its lowest or highest."""
-    word = text.upper()
-    if word in ("", "DEF", "DEFAULT"):
-        return value
-    if word in ("MIN", "MINIMUM"):
-        return low
-    if word in ("MAX", "MAXIMUM"):
-        return high
-    raise _ScpiError(-224, "Illegal parameter value")

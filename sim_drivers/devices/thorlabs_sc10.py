@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 from instruments.clock import Clock
 from sim_drivers.link import WireDevice
@@ -46,6 +46,8 @@ class SimulatedSC10(WireDevice):
         single_resets: single and repeat mode end by taking the enable state back.
     """
 
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "stuck", "restart"})
+
     def __init__(
         self,
         clock: Clock,
@@ -73,6 +75,7 @@ class SimulatedSC10(WireDevice):
         self.interlock_disables, self.single_resets = interlock_disables, single_resets
         self.toggles = 0
         self.stuck = False  # faults: the blade stays where it is
+        self.impostor = False  # faults: something else answers to `id?`
         self.blade_open = False
         self._interlock = False
         self._gate = False
@@ -114,6 +117,23 @@ class SimulatedSC10(WireDevice):
             self._gate = high
             if self.settings["mode"] == EXTERNAL:
                 self._begin(now)
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault; a blade that comes free goes where it is driven."""
+        with self.device_lock:
+            now = self.clock.now()
+            self.settle(now)
+            match kind:
+                case "stuck":
+                    self.stuck = active
+                    self._edges.append((now + self.blade_s, self._driven))
+                case "identity":
+                    self.impostor = active
+                case "restart":
+                    if active:
+                        self.restart()
+                case _:
+                    super().fault(kind, active)
 
     def restart(self) -> None:
         """Cut the power for a moment: disabled, closed, settings from the EEPROM."""
@@ -220,7 +240,7 @@ class SimulatedSC10(WireDevice):
                 questions = ["id?", "ens", "ens?", "closed?", "interlock?", "save", "savp", "resp"]
                 return "\r".join(questions + [f"{name}=n\r{name}?" for name in SETTINGS])
             case "id?":
-                return self.identity
+                return "ACME WS-7 PUMP REV 3.1" if self.impostor else self.identity
             case "ens?":
                 return str(int(self.enabled))
             case "closed?":

@@ -1,26 +1,63 @@
 """The quantum-dot sample of the simulated bench: one set of parameters, every answer from them.
 
-Arrays in, photons out: no instrument, no file, no clock. The analysis never imports this package.
+A film under the stripe, a cuvette, a film in the cryostat or a capillary: all answer alike
+(`Sample`). Arrays in, photons out: no instrument, no file, no clock. The analysis never imports
+this package.
 """
 
 from __future__ import annotations
 
+from sim_drivers.sample.capillary import Capillary
+from sim_drivers.sample.cold import ColdFilm
+from sim_drivers.sample.conditions import Conditions, Lines, Sample
+from sim_drivers.sample.cuvette import Cuvette
 from sim_drivers.sample.film import Film
 from sim_drivers.sample.parameters import (
     DESCRIPTIONS,
     PRESETS,
+    USES,
     SampleDescription,
     SampleError,
     SampleParameters,
     resolve,
 )
+from sim_drivers.sample.stripe_film import StripeFilm
 
 __all__ = [
     "DESCRIPTIONS",
     "PRESETS",
+    "USES",
+    "Capillary",
+    "ColdFilm",
+    "Conditions",
+    "Cuvette",
     "Film",
+    "Lines",
+    "Sample",
     "SampleDescription",
     "SampleError",
     "SampleParameters",
+    "StripeFilm",
+    "prepare",
     "resolve",
 ]
+
+
+def prepare(
+    use: str, parameters: SampleParameters, length_cm: float, pump_wavelength_nm: float
+) -> Sample:
+    """Return the sample for a use (one of `USES`).
+
+    Raises:
+        SampleError: no stripe can be what the parameters say.
+        ValueError: there is no such use.
+    """
+    if use == "stripe":
+        return StripeFilm(parameters, length_cm, pump_wavelength_nm=pump_wavelength_nm)
+    if use == "cuvette":
+        return Cuvette(parameters, pump_wavelength_nm=pump_wavelength_nm)
+    if use == "cold":
+        return ColdFilm(parameters)
+    if use == "capillary":
+        return Capillary(parameters)
+    raise ValueError(f"use: {use!r} was given, allowed is one of {', '.join(USES)}")

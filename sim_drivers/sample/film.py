@@ -12,8 +12,8 @@ film at the fluence F' where law(F') = r law(F), at the length f L / r, with the
 r S(F) / S(F') and the unsaturable loss alpha r / f. Seed and loss factors matter little and stay
 near one, so that one table serves a night of slowly growing dose.
 
-Not here: time-resolved emission, 10 K, the cavity, and the cuvette (optical density and spot
-profile are the cuvette's; the stripe is taken uniform across).
+Not here: time-resolved emission and temperature (`stripe_film.py`), 10 K, the cavity, and the
+cuvette (optical density and spot profile are the cuvette's; the stripe is taken uniform across).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Film:
         fluence, shots = self._grouped(fluence, shots)
         if length_cm == 0.0 or not fluence.size or intact == 0.0:
             return np.zeros(len(axis.spontaneous_shape))
-        guided = self._guided(fluence, shots, length_cm, intact, age_days)
+        guided = self.guided(fluence, shots, length_cm, intact, age_days)
         spectrum = np.einsum("kp,kp->p", guided[axis.nodes], axis.weights)
         np.maximum(spectrum, 0.0, out=spectrum)
         strength = float(shots @ self.stripe.spontaneous(fluence))
@@ -138,12 +138,20 @@ class Film:
         """Return the fraction by which the threshold has risen after days in air."""
         return self.parameters.ageing_per_day * age_days
 
-    def _guided(
-        self, fluence: FloatArray, shots: FloatArray, length_cm: float, intact: float, age: float
+    def guided(
+        self,
+        fluence: FloatArray,
+        shots: FloatArray,
+        length_cm: float,
+        intact: float,
+        age_days: float,
     ) -> FloatArray:
-        """Sum the guided power per nm over shots, on the model's wavelengths."""
+        """Sum the guided power per nm over shots, on the stripe's wavelengths, (P,).
+
+        In saturation powers. For `emission` and `stripe_film`, which have checked what is told.
+        """
         stripe, tables = self.stripe, self._tables
-        rise = self.threshold_rise(age)
+        rise = self.threshold_rise(age_days)
         shrink = stripe.threshold_inversion() / stripe.threshold_inversion(rise)
         equivalent, seed = fluence, np.ones_like(fluence)
         if shrink != 1.0:

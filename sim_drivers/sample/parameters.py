@@ -7,7 +7,7 @@ and together; whether the stripe can be solved for them is found out by `stripe.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,10 @@ from sim_drivers.sample.occupancy import (
 )
 
 SPOT_PROFILES = ("tophat", "gaussian")
+USES = ("stripe", "cuvette", "cold", "capillary")
+"""What a sample can be used as; each depends on some of the keys only."""
+CAVITY_ENVELOPE_WIDTHS = 2.0
+"""Width of the gain that cavity modes share, in widths of the stimulated band; assumed."""
 SMALLEST_INVERSION_RISE = 0.05
 """Least Q(gain_fluence) - Q(threshold): below it the gain would hang on a saturated occupancy."""
 
@@ -216,10 +220,11 @@ DESCRIPTIONS: Mapping[str, SampleDescription] = MappingProxyType(
 )
 
 
-def resolve(preset: str, overrides: Mapping[str, Any]) -> SampleParameters:
+def resolve(preset: str, overrides: Mapping[str, Any], use: str = "") -> SampleParameters:
     """Return `preset` with `overrides` laid over it, checked key by key and as a whole.
 
-    Integers are taken for numbers, booleans and text are not.
+    Integers are taken for numbers, booleans and text are not. With a `use` (one of `USES`) only
+    those keys are held against each other that it depends on: a solution needs no gain.
 
     Raises:
         SampleError: unknown preset or key, a value out of its range, or values that exclude
@@ -234,7 +239,9 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> SampleParameters:
             raise SampleError(key, given, "one of the keys " + ", ".join(known))
         checked[key] = _checked(key, given, known[key])
     parameters: SampleParameters = replace(PRESETS[preset], **checked)
-    _check_together(parameters)
+    for name, check in _CHECKS.items():
+        if use in ("", name):
+            check(parameters)
     return parameters
 
 
@@ -255,8 +262,8 @@ def _checked(key: str, given: object, limits: Mapping[str, Any]) -> float | str:
     return value
 
 
-def _check_together(p: SampleParameters) -> None:
-    """Refuse what each key allows but the physics does not."""
+def _check_stripe(p: SampleParameters) -> None:
+    """Refuse what each key allows but amplification along a stripe does not."""
     if p.gain_fluence_uJ_cm2 <= p.threshold_uJ_cm2:
         raise SampleError(
             "gain_fluence_uJ_cm2",
@@ -300,6 +307,11 @@ def _check_together(p: SampleParameters) -> None:
             f"{p.spontaneous_peak_nm - p.spontaneous_fwhm_nm:g} to "
             f"{p.spontaneous_peak_nm + p.spontaneous_fwhm_nm:g} nm",
         )
+    _check_cascade(p)
+
+
+def _check_cascade(p: SampleParameters) -> None:
+    """Refuse lifetimes that exclude each other."""
     radiative_limit_ps = 1e3 * p.exciton_lifetime_ns / p.biexciton_radiative_factor
     if p.auger_lifetime_ps >= min(radiative_limit_ps, 1e3 * p.exciton_lifetime_ns):
         raise SampleError(
@@ -309,3 +321,24 @@ def _check_together(p: SampleParameters) -> None:
             f"{radiative_limit_ps:g} ps, and than the exciton lifetime: two excitons cannot "
             "live longer than their own emission lets them",
         )
+
+
+def _check_capillary(p: SampleParameters) -> None:
+    """Refuse a cavity with fewer than two modes in its gain, which has no mode spacing."""
+    gain_nm = CAVITY_ENVELOPE_WIDTHS * p.ase_fwhm_nm
+    least_um = 1e-3 * p.ase_peak_nm**2 / (math.pi * p.cavity_group_index * gain_nm)
+    if p.cavity_diameter_um < least_um:
+        raise SampleError(
+            "cavity_diameter_um",
+            p.cavity_diameter_um,
+            f"at least {least_um:.3g} um, so that two modes fit into the gain of {gain_nm:.3g} nm",
+        )
+
+
+_CHECKS: Mapping[str, Callable[[SampleParameters], None]] = MappingProxyType(
+    {
+        "stripe": _check_stripe,
+        "cuvette": _check_cascade,
+        "capillary": _check_capillary,
+    }
+)

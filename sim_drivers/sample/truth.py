@@ -2,14 +2,14 @@
 
 For tests and for reports that set a result beside the truth; the analysis never imports it.
 Propagates directly, past the film's tables. Results that are parameters of the sample (threshold,
-gain, the stimulated line of guided light ...) are in `SampleParameters`; here is the rest.
+gain, the stimulated line of guided light ...) are in `SampleParameters`; here is the rest, but for
+what a streak camera shows (`truth_transient.py`). All results by name: `results.py`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.constants import c as light_speed_m_s
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
@@ -158,9 +158,3 @@ def shots_to_fraction(film: Film, fraction: float) -> float:
 def threshold_uJ_cm2(film: Film, age_days: float) -> float:
     """Return the fluence of zero net modal gain after days in air."""
     return film.parameters.threshold_uJ_cm2 * (1.0 + film.threshold_rise(age_days))
-
-
-def depletion_time_ps(film: Film) -> float:
-    """Return group index x saturation length / c."""
-    p = film.parameters
-    return float(p.group_index * p.saturation_length_cm * 1e-2 / light_speed_m_s * 1e12)

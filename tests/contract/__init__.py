@@ -1,0 +1,1 @@
+"""The contracts of the roles, run over every driver and every mounting."""
