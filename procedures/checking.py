@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from instruments.bench import Bench, open_bench, open_role
+from instruments.bench import Bench, open_bench
 from instruments.config import BenchConfig, InstrumentTable
 from instruments.errors import (
     BadReply,
@@ -26,6 +26,7 @@ from instruments.errors import (
     NotReady,
     WrongIdentity,
 )
+from instruments.opening import open_role
 from instruments.registry import driver
 from procedures.discovery import Resource, canonical, identify, impatient, resources, unreachable
 from procedures.exercising import exercise

@@ -26,6 +26,7 @@ from procedures.running.runner import Outcome, carry_out
 __all__ = ["Description", "forecast", "go_on", "measure", "parse_settings"]
 
 Report = Callable[[str], None]
+_BAD_INPUT = ConfigError.exit_code
 
 
 class CannotResume(BenchError):
@@ -85,7 +86,11 @@ def measure(
     *,
     quiet: bool = False,
 ) -> Outcome:
-    """Queue a run in a new file and carry it out."""
+    """Queue a run in a new file and carry it out.
+
+    Raises what was wrong with the input (bench file, parameters, limits), where that shows only
+    with the bench open; the file, which holds nothing then, is taken away again.
+    """
     measurement = build(name, values)
     folder = out if out is not None else config.data_dir
     header = describe_queued(measurement, config, description, time.time())
@@ -98,7 +103,11 @@ def measure(
         ) from error
     report(f"run file: {path}")
     with _display(quiet) as listener:
-        return carry_out(path, measurement, config, listener=listener, report=report)
+        outcome = carry_out(path, measurement, config, listener=listener, report=report)
+    if outcome.error is not None and outcome.exit_code == _BAD_INPUT and not outcome.records:
+        path.unlink(missing_ok=True)
+        raise outcome.error
+    return outcome
 
 
 def go_on(path: Path, bench_file: Path | None, report: Report, *, quiet: bool = False) -> Outcome:

@@ -17,7 +17,7 @@ def main() -> int:
         [sys.executable, "-m", "ruff", "format", "--check", *CODE],
         [sys.executable, "-m", "mypy"],
         [str(BIN / "lint-imports")],
-        [sys.executable, "-m", "pytest", *sys.argv[1:]],
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *sys.argv[1:]],
     ]
     failed = []
     for check in checks:

@@ -419,6 +419,7 @@ def test_over_real_pyvisa(place: str, echo: bool) -> None:
         served.close()
 
 
+@pytest.mark.clients
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals exist on POSIX systems only")
 def test_independent_client_yaqd_acton(tmp_path: Any, monkeypatch: Any) -> None:
     yaqd = pytest.importorskip("yaqd_acton._acton_sp2300i")

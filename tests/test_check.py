@@ -281,7 +281,7 @@ def test_a_shared_link_is_opened_once_and_closed_at_the_end(
         def load(self, _role: str) -> type:
             return Driver
 
-    monkeypatch.setattr("instruments.bench.driver", lambda *_: Entry())
+    monkeypatch.setattr("instruments.opening.driver", lambda *_: Entry())
     text = "".join(
         f"[instruments.{role}]\ndriver='thing'\nresource='GPIB0::5::INSTR'\naxis={axis}\n"
         for axis, role in enumerate(("stripe", "attenuator", "energy_meter"), start=1)

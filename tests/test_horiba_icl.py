@@ -1095,6 +1095,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.clients
 def test_the_vendors_own_client(served: Any, tmp_path: Path) -> None:
     """horiba-sdk 1.0.4 in an environment of its own (it needs websockets before 13)."""
     python = os.environ.get("GAINBENCH_HORIBA_PYTHON")

@@ -392,6 +392,7 @@ def test_what_is_no_single_image_of_numbers(tmp_path):
 # ---- an independent reader ----------------------------------------------------------------------
 
 
+@pytest.mark.clients
 @pytest.mark.filterwarnings("ignore")
 def test_another_reader_agrees(tmp_path):
     other = pytest.importorskip("rsciio.hamamatsu", reason="RosettaSciIO is not installed")

@@ -967,6 +967,7 @@ def test_over_real_pyvisa(place: str) -> None:
         served.close()
 
 
+@pytest.mark.clients
 def test_independent_client_of_the_maker() -> None:
     dg645 = pytest.importorskip("srsinst.dg645")
     clock = WallClock()

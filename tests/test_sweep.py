@@ -134,13 +134,16 @@ def test_same_seed_same_run_other_seed_another(tmp_path: Path) -> None:
 
 
 def test_limits_are_checked_before_anything_moves(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {"fluence_max_uJ_cm2": 5000.0})
-    assert outcome.exit_code == 2
-    assert isinstance(outcome.error, LimitError)
-    assert "point" in str(outcome.error)
-    with RunFile(outcome.path) as found:
-        assert found.status == "failed"
-        assert "5000" in found.log[-1][2] or "allowed" in found.log[-1][2]
+    with pytest.raises(LimitError, match=r"point \d+ of .*allowed"):
+        run(tmp_path, {"fluence_max_uJ_cm2": 5000.0})
+    assert not list(tmp_path.iterdir())  # bad input changes nothing
+
+
+def test_a_misspelt_option_of_a_driver_leaves_no_file(tmp_path: Path) -> None:
+    found = config.parse("[simulation]\n[instruments.shutter]\ndriver='thorlabs-sc10'\nadress=1")
+    with pytest.raises(ConfigError, match="adress"):
+        measure("power-sweep", SMALL, found, Description("", "", ""), tmp_path, print, quiet=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_moves_nothing() -> None:
