@@ -1,29 +1,34 @@
 """Is the analysis honest? Blind power sweeps over samples drawn at random.
 
-Draws samples (ranges and correlations of dots that amplify light), takes the whole power sweep of
-each on the simulated bench, analyses the run file, and prints for each result: median bias in units
-of its standard error, coverage of one and two standard errors, and how many had none.
+Draws samples (ranges and correlations of dots that amplify light) and sweeps (long ones, short ones
+of 15 records, and some that end soon after threshold), takes each on the simulated bench, analyses
+the run file, and prints for each result: median bias in units of its standard error, coverage of
+one and two standard errors, and how many had none.
 
     python benchmarks/blind.py [--samples 40] [--seed 1] [--processes 2]
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from blind_report import study
+from blind_report import table as report
 
 from instruments import config
 from procedures.evaluation import evaluate
 from procedures.session import Description, measure
 from sim_drivers.sample import Film, resolve, truth
+from sim_drivers.sample.results import true_results
 
 STRIPE_CM, PHOTON_J = 0.3, 4.966e-19
+
+FloatArray = npt.NDArray[np.float64]
+Row = dict[str, tuple[Any, Any, Any]]
 
 
 def draw(rng: np.random.Generator) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
         if fluence > 190.0:
             continue
         gain = rng.uniform(60.0, 200.0)
-        peak, width = rng.uniform(460.0, 640.0), rng.uniform(18.0, 30.0)
+        peak, width = rng.uniform(460.0, 640.0), rng.uniform(18.0, 34.0)
         found: dict[str, Any] = {
             "threshold_uJ_cm2": threshold,
             "gain_fluence_uJ_cm2": fluence,
@@ -59,7 +64,7 @@ def _growth(p: dict[str, Any]) -> float:
 
     def pairs(fluence: float) -> float:
         n = p["cross_section_cm2"] * fluence * 1e-6 / PHOTON_J
-        return 1.0 - np.exp(-n) * (1.0 + n)
+        return float(1.0 - np.exp(-n) * (1.0 + n))
 
     rise = pairs(p["gain_fluence_uJ_cm2"]) - pairs(p["threshold_uJ_cm2"])
     if rise < 0.05:
@@ -68,22 +73,35 @@ def _growth(p: dict[str, Any]) -> float:
     return float(STRIPE_CM * p["gain_per_cm"] / rise * slope / 0.02)
 
 
-def one(number: int) -> dict[str, tuple[float | None, float | None, float]]:
+def sweep_of(rng: np.random.Generator, sample: dict[str, Any]) -> FloatArray:
+    """Return the fluences of a sweep: half of them long ones, the others few records or short."""
+    threshold, reference = sample["threshold_uJ_cm2"], sample["gain_fluence_uJ_cm2"]
+    points, highest = 40, min(1.4 * reference, 195.0)
+    kind = rng.integers(4)
+    if kind == 0:
+        points = 15
+    elif kind == 1:
+        points, highest = int(rng.integers(15, 30)), threshold * rng.uniform(1.4, 1.9)
+    return np.geomspace(0.1 * threshold, highest, points)
+
+
+def one(number: int) -> Row:
     """Measure and analyse one film; return (value, stderr, truth) of each result."""
-    parameters = draw(np.random.default_rng(number))
-    lines = [f"{key} = {value!r}" for key, value in parameters.items()]
+    rng = np.random.default_rng(number)
+    sample = draw(rng)
+    sweep = sweep_of(rng, sample)
+    lines = [f"{key} = {float(value)!r}" for key, value in sample.items()]
     text = f"[simulation]\nseed = {number}\n[simulation.sample]\n" + "\n".join(lines)
-    threshold, reference = parameters["threshold_uJ_cm2"], parameters["gain_fluence_uJ_cm2"]
-    sweep = np.geomspace(0.1 * threshold, min(1.4 * reference, 195.0), 40)
     with tempfile.TemporaryDirectory() as folder:
         outcome = measure(
             "power-sweep",
             {
                 "fluence_min_uJ_cm2": float(sweep[0]),
                 "fluence_max_uJ_cm2": float(sweep[-1]),
-                "reference_fluence_uJ_cm2": reference,
+                "points": len(sweep),
+                "reference_fluence_uJ_cm2": float(sample["gain_fluence_uJ_cm2"]),
             },
-            config.parse(text.replace("np.float64(", "").replace(")", "")),
+            config.parse(text),
             Description("blind"),
             Path(folder),
             lambda _line: None,
@@ -92,43 +110,16 @@ def one(number: int) -> dict[str, tuple[float | None, float | None, float]]:
         if outcome.error is not None:
             raise outcome.error
         results = evaluate(outcome.path).analysis.results
-    film = Film(resolve("CsPbBr3-9nm", parameters), STRIPE_CM)
-    true = {name: parameters[name] for name in results if name in parameters}
-    true["slope_below"] = truth.slope_below(film, sweep)
-    true["slope_above"] = truth.slope_above(film)
-    return {
-        name: (results[name].value, results[name].stderr, float(true[name]))  # type: ignore[misc]
-        for name in results
-        if name in true
-    }
+    parameters = resolve("CsPbBr3-9nm", sample)
+    true = true_results("power-sweep", parameters)
+    true["slope_below"] = truth.slope_below(Film(parameters, STRIPE_CM), sweep)
+    return {name: (results[name].value, results[name].stderr, true[name]) for name in true}
 
 
-def main() -> None:
-    """Run the study and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
-    parser.add_argument("--samples", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--processes", type=int, default=2)
-    given = parser.parse_args()
-    start = time.perf_counter()
-    numbers = range(1000 * given.seed, 1000 * given.seed + given.samples)
-    with ProcessPoolExecutor(given.processes) as pool:
-        rows = list(pool.map(one, numbers))
-    print(f"{given.samples} samples, {time.perf_counter() - start:.0f} s")
-    heads = ("bias/stderr", "within 1", "within 2", "rel. error", "null")
-    print(f"{'result':24}" + "".join(f"{head:>12}" for head in heads))
-    for name in sorted({key for row in rows for key in row}):
-        found = [row[name] for row in rows if name in row]
-        good = [(v, s, t) for v, s, t in found if v is not None and s]
-        pulls = np.array([(v - t) / s for v, s, t in good])
-        error = np.median([abs(v / t - 1.0) for v, s, t in good]) if good else np.nan
-        within = [float(np.mean(np.abs(pulls) < k)) if good else np.nan for k in (1, 2)]
-        bias = float(np.median(pulls)) if good else np.nan
-        print(
-            f"{name:24}{bias:12.2f}{within[0]:12.2f}{within[1]:12.2f}{error:12.4f}"
-            f"{len(found) - len(good):12d}"
-        )
+def table(rows: list[Row]) -> list[str]:
+    """Return the lines of the report."""
+    return report(rows).splitlines()
 
 
 if __name__ == "__main__":
-    main()
+    study(one, "blind power sweeps: bias and coverage", 40)

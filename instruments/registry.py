@@ -1,7 +1,8 @@
 """Which driver answers to which name.
 
 Our own drivers, and those of other packages that register under the entry-point group
-`gainbench.drivers` (name = "module:Class"). A module is imported only when its driver is asked for.
+`gainbench.drivers` (name = "module:Class"; which role such a driver can fill is told by its class).
+A module is imported only when its driver is asked for.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from instruments import roles
 from instruments.errors import ConfigError
 
 
@@ -21,6 +23,8 @@ class DriverEntry:
     """A driver by name: where its class is, the roles it can fill, one line about it.
 
     `by_role` names another class for some roles, where one driver serves several instruments.
+    `roles` is empty for a driver of another package, whose class is not looked at before it is
+    asked for.
     """
 
     driver: str
@@ -118,19 +122,43 @@ _OWN = (
 )
 
 
+_FILLS: dict[str, tuple[type[roles.Role], ...]] = {
+    "attenuator": (roles.Attenuator, roles.Rotator),
+    "stripe": (roles.Stage,),
+    "monochromator": (roles.Monochromator,),
+    "camera": (roles.Camera,),
+    "streak": (roles.StreakCamera,),
+    "cryostat": (roles.Cryostat,),
+    "energy_meter": (roles.EnergyMeter,),
+    "shutter": (roles.Shutter,),
+    "pulse_gate": (roles.PulseGate,),
+}
+"""What a driver for a role of the bench file must be: the role, or what it is composed of."""
+
+
 def drivers() -> dict[str, DriverEntry]:
     """Return every driver known here, by name."""
     found = {entry.driver: entry for entry in _OWN}
     for point in entry_points(group="gainbench.drivers"):
         found.setdefault(
-            point.name,
-            DriverEntry(point.name, point.value, (), f"from {point.module.partition('.')[0]}"),
+            point.name, DriverEntry(point.name, point.value, (), f"from {package_of(point)}")
         )
     return found
 
 
+def package_of(point: EntryPoint) -> str:
+    """Return the name of the package that registers an entry point, with its version."""
+    if point.dist is None:
+        return point.module.partition(".")[0]
+    return f"{point.dist.name} {point.dist.version}"
+
+
 def driver(name: str, role: str, file: str | None = None) -> DriverEntry:
-    """Return the driver of a name for a role; ConfigError naming the key if there is none."""
+    """Return the driver of a name for a role.
+
+    Raises:
+        ConfigError: there is none, it cannot fill the role, or another package's cannot be loaded.
+    """
     own = {entry.driver: entry for entry in _OWN}
     known = own if name in own else drivers()
     key = f"instruments.{role}.driver"
@@ -141,11 +169,25 @@ def driver(name: str, role: str, file: str | None = None) -> DriverEntry:
             f"{name!r} is not a driver{hint} Known: {', '.join(sorted(known))}", file=file, key=key
         )
     entry = known[name]
-    if entry.roles and role not in entry.roles:
-        fits = [other.driver for other in known.values() if role in other.roles]
+    if role not in (entry.roles or _roles_by_class(entry, file, key)):
+        fits = [other.driver for other in own.values() if role in other.roles]
         raise ConfigError(
             f"{name!r} cannot be the {role}; allowed: {', '.join(fits) or 'none yet'}",
             file=file,
             key=key,
         )
     return entry
+
+
+def _roles_by_class(entry: DriverEntry, file: str | None, key: str) -> tuple[str, ...]:
+    """Return the roles that the class of another package's driver can fill."""
+    try:
+        kind = entry.load("")
+    except Exception as error:  # whatever another package's import may raise
+        raise ConfigError(
+            f"the driver {entry.driver!r} ({entry.summary}) cannot be loaded from "
+            f"{entry.target!r}: {error}",
+            file=file,
+            key=key,
+        ) from error
+    return tuple(role for role, kinds in _FILLS.items() if issubclass(kind, kinds))

@@ -52,9 +52,11 @@ def write_from(evaluation: Evaluation, where: Path) -> Path:
 
 def role_of(evaluation: Evaluation) -> str:
     """Return the role whose table in the bench file is to name the calibration."""
-    return {"calibrate-pump": "attenuator", "calibrate-wavelength": "monochromator"}.get(
-        evaluation.measurement, ""
-    )
+    return {
+        "calibrate-pump": "attenuator",
+        "calibrate-wavelength": "monochromator",
+        "stripe-length": "stripe",
+    }.get(evaluation.measurement, "")
 
 
 # ---- the pump -----------------------------------------------------------------------------------

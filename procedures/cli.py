@@ -247,6 +247,10 @@ def resume(
 def analyze(
     files: Annotated[list[Path], typer.Argument(help="Run files.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="PNG, SVG or PDF.")] = None,
+    extrapolate: Annotated[
+        bool,
+        typer.Option("--extrapolate", help="State what lies beyond the records, too; marked."),
+    ] = False,
     store: Annotated[bool, typer.Option("--store", help="Keep the results in the file.")] = False,
     calibration: Annotated[
         Path | None,
@@ -254,10 +258,10 @@ def analyze(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a run file into numbers and a figure."""
-    if len(files) > 1:
-        raise typer.BadParameter("one run file at a time: no measurement so far spans several")
-    evaluation = _evaluate_and_draw(files[0], figure)
+    """Turn a run file into numbers and a figure; or several, where they make a series."""
+    if len(files) > 1 and (store or calibration is not None):
+        raise typer.BadParameter("--store and --calibration take one run file at a time")
+    evaluation = _evaluate_and_draw(files, figure, extrapolate)
     if store:
         from procedures.running.runfile import store_results
 
@@ -326,10 +330,16 @@ def _write_calibration(evaluation: Any, where: Path) -> dict[str, Any]:
     return {"calibration": str(written)}
 
 
-def _evaluate_and_draw(path: Path, figure: Path | None) -> Any:
-    from procedures.evaluation import evaluate
+def _evaluate_and_draw(
+    files: Path | list[Path], figure: Path | None, extrapolate: bool = False
+) -> Any:
+    from procedures.evaluation import evaluate, evaluate_series
 
-    evaluation = evaluate(path)
+    paths = [files] if isinstance(files, Path) else files
+    if len(paths) > 1:
+        evaluation = evaluate_series(paths)
+    else:
+        evaluation = evaluate(paths[0], extrapolate=extrapolate)
     if figure is not None:
         _draw(evaluation, figure)
     return evaluation

@@ -6,8 +6,12 @@ file, never the bench file that is stored beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,11 @@ from procedures.registry import measurement
 from procedures.running.runfile import RunFile
 
 # A grating and a silicon detector whose response was not measured: a few parts in a thousand per
-# nm, as efficiency curves of both show between 450 and 650 nm.
+# nm, as efficiency curves of both show between 450 and 650 nm. Each is a hump, some 400 nm from
+# its top to where a third is left: their logarithm bends down, by -2 / (400 nm)^2 each.
 RESPONSE_TILT_UNC_PER_NM = 0.002
-RESPONSE_BEND_UNC_PER_NM2 = 4e-5
+RESPONSE_BEND_PER_NM2 = -2.5e-5
+RESPONSE_BEND_UNC_PER_NM2 = 2e-5
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,63 @@ class NothingToAnalyze(BenchError):
     code = "run-file"
 
 
-def evaluate(path: str | Path) -> Evaluation:
-    """Analyse a run file by the measurement that it names."""
+# Measurements whose runs belong together, and what several files of them are.
+_SERIES = {
+    frozenset({"power-sweep", "ageing"}): (
+        "ageing",
+        "procedures.evaluations.ageing:evaluate_sweeps",
+    )
+}
+
+
+def evaluate(path: str | Path, *, extrapolate: bool = False) -> Evaluation:
+    """Analyse a run file by the measurement that it names.
+
+    With `extrapolate`, an analysis that can states what lies beyond the records, and marks it.
+    """
     with RunFile(path) as run:
         entry = measurement(run.measurement)
         if not entry.evaluate:
             raise NothingToAnalyze(f"{path}: no analysis is known for {run.measurement!r}")
-        analysis, data = entry.load("evaluate")(run)
+        function = entry.load("evaluate")
+        more = {"extrapolate": True} if extrapolate and _extrapolates(function) else {}
+        analysis, data = function(run, **more)
         about = {"sample": run.sample, "start_time": run.start_time, "spot": run.spot}
         return Evaluation(str(path), run.measurement, run.status, analysis, data, about)
+
+
+def evaluate_series(paths: Sequence[str | Path]) -> Evaluation:
+    """Analyse several run files together, where their measurements make a series.
+
+    Raises:
+        NothingToAnalyze: they do not belong together, or a file is named twice.
+    """
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise NothingToAnalyze("a run file is named twice; name each one once")
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(RunFile(path)) for path in paths]
+        names = {run.measurement for run in runs}
+        series = next((made for of, made in _SERIES.items() if names <= of), None)
+        if series is None:
+            raise NothingToAnalyze(
+                f"{', '.join(sorted(names))}: these runs make no series; several files are taken "
+                "for power sweeps of one film on several days, all others one at a time"
+            )
+        for path, run in zip(paths, runs, strict=True):
+            if not run.start_time:
+                raise NothingToAnalyze(f"{path}: the run has not started")
+        name, target = series
+        module, _, function = target.partition(":")
+        analysis, data = getattr(importlib.import_module(module), function)(runs)
+        statuses = [run.status for run in runs]
+        status = next((one for one in statuses if one != "finished"), "finished")
+        first = min(runs, key=lambda run: datetime.fromisoformat(run.start_time))
+        about = {"sample": first.sample, "start_time": first.start_time, "spot": first.spot}
+        return Evaluation([str(path) for path in paths], name, status, analysis, data, about)
+
+
+def _extrapolates(function: Any) -> bool:
+    return "extrapolate" in inspect.signature(function).parameters
 
 
 def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
@@ -107,6 +161,7 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         pulse_spread=_spread(records["pulse_energy"], records["pulse_energy_spread"]),
         response_tilt_unc_per_nm=RESPONSE_TILT_UNC_PER_NM,
         response_bend_unc_per_nm2=RESPONSE_BEND_UNC_PER_NM2,
+        response_bend_per_nm2=RESPONSE_BEND_PER_NM2,
         wavelength_unc_nm=float(run.facts.get("wavelength_unc_nm", 0.0)),
     )
     return analyze_power_sweep(data), data

@@ -1,19 +1,22 @@
 """Which measurement answers to which name, and what evaluates and draws its files.
 
-Our own, and those of other packages under the entry-point group `gainbench.measurements`. Nothing
-is imported before it is asked for. A run file only names its measurement: what that name means is
-decided here, so that a file never chooses code to run.
+Our own, and those of other packages under the entry-point group `gainbench.measurements`, whose
+classes name the functions that go with them: EVALUATE, FIGURE and CALIBRATION, each
+"module:function" and each optional. Nothing is imported before it is asked for. A run file only
+names its measurement: what that name means is decided here, so that a file never chooses code to
+run.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from instruments.errors import ConfigError
+from instruments.registry import package_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,19 @@ class MeasurementEntry:
     calibration: str = ""
 
     def load(self, what: str = "procedure") -> Any:
-        """Import the class ("procedure") or function ("evaluate", "figure", "calibration")."""
-        module, _, name = getattr(self, what).partition(":")
+        """Import the class ("procedure") or function ("evaluate", "figure", "calibration").
+
+        Raises:
+            ConfigError: the measurement has no such function.
+        """
+        target: str = getattr(self, what)
+        if not target:
+            raise ConfigError(
+                f"{self.name!r} has none; its class names one by {what.upper()} = "
+                '"module:function"',
+                key=what,
+            )
+        module, _, name = target.partition(":")
         return getattr(importlib.import_module(module), name)
 
 
@@ -43,6 +57,28 @@ _OWN = (
         "procedures.power_sweep:PowerSweep",
         "procedures.evaluation:evaluate_power_sweep",
         "procedures.figures:power_sweep_figure",
+    ),
+    MeasurementEntry(
+        "stripe-length",
+        "emission spectra against stripe length: modal gain, saturation, zero of the slit",
+        "procedures.stripe_length:StripeLength",
+        "procedures.evaluations.stripe_length:evaluate_stripe_length",
+        "procedures.drawing.stripe_length:stripe_length_figure",
+        "procedures.evaluations.stripe_length:slit_calibration",
+    ),
+    MeasurementEntry(
+        "photostability",
+        "stimulated emission against laser shots: what is left after millions of them",
+        "procedures.photostability:Photostability",
+        "procedures.evaluations.photostability:evaluate_photostability",
+        "procedures.drawing.photostability:photostability_figure",
+    ),
+    MeasurementEntry(
+        "ageing",
+        "the power sweep over days: how fast the threshold rises in air",
+        "procedures.ageing:Ageing",
+        "procedures.evaluations.ageing:evaluate_ageing",
+        "procedures.drawing.ageing:ageing_figure",
     ),
     MeasurementEntry(
         "calibrate-pump",
@@ -67,16 +103,18 @@ def measurements() -> dict[str, MeasurementEntry]:
     """Return every measurement known here, by name."""
     found = {entry.name: entry for entry in _OWN}
     for point in entry_points(group="gainbench.measurements"):
-        loaded = point.value
         found.setdefault(
-            point.name,
-            MeasurementEntry(point.name, f"from {point.module.partition('.')[0]}", loaded),
+            point.name, MeasurementEntry(point.name, f"from {package_of(point)}", point.value)
         )
     return found
 
 
 def measurement(name: str) -> MeasurementEntry:
-    """Return the measurement of a name; ConfigError if there is none."""
+    """Return the measurement of a name.
+
+    Raises:
+        ConfigError: there is none, or another package's cannot be loaded.
+    """
     own = {entry.name: entry for entry in _OWN}
     known = own if name in own else measurements()
     if name not in known:
@@ -86,4 +124,29 @@ def measurement(name: str) -> MeasurementEntry:
             f"{name!r} is not a measurement{hint} Known: {', '.join(sorted(known))}",
             key="measurement",
         )
-    return known[name]
+    return known[name] if name in own else _complete(known[name])
+
+
+def _complete(entry: MeasurementEntry) -> MeasurementEntry:
+    """Return the entry of another package's measurement with what its class names."""
+    try:
+        kind = entry.load()
+        called = kind.MEASUREMENT
+    except Exception as error:  # whatever another package's import may raise
+        raise ConfigError(
+            f"the measurement {entry.name!r} ({entry.summary}) cannot be loaded from "
+            f"{entry.procedure!r}: {error}",
+            key="measurement",
+        ) from error
+    if called != entry.name:
+        raise ConfigError(
+            f"{entry.procedure!r} calls itself {called!r} and is registered as {entry.name!r}; its "
+            "run files could not be analysed: give both one name",
+            key="measurement",
+        )
+    return replace(
+        entry,
+        evaluate=getattr(kind, "EVALUATE", ""),
+        figure=getattr(kind, "FIGURE", ""),
+        calibration=getattr(kind, "CALIBRATION", ""),
+    )

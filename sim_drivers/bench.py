@@ -66,7 +66,12 @@ def _simulator(driver: str) -> Any:
     if driver not in targets:
         return None
     module, _, name = targets[driver].partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the simulated device of {driver!r} cannot be loaded from {targets[driver]!r}: {error}"
+        ) from error
 
 
 class SimulatedBench:

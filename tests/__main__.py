@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-CODE = ["instruments", "procedures", "sim_drivers", "gui", "tests", "benchmarks"]
+CODE = ["instruments", "procedures", "sim_drivers", "gui", "tests", "benchmarks", "examples"]
+CODE += ["docs/build.py"]
 
 
 def main() -> int:

@@ -118,6 +118,11 @@ class Mangler(Between):
         self._since = rest
         self._wrong: set[bytes] = set()
 
+    def forget(self) -> None:
+        """Begin anew: no harm has been done yet."""
+        self._since = self._rest
+        self._wrong.clear()
+
     def take(self) -> bytes:
         """See Wire; spoils what the unit has ready."""
         data = self.unit.take()

@@ -6,13 +6,13 @@ import dataclasses
 import threading
 import time
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from pymeasure.adapters import Adapter
 from pymeasure.test import expected_protocol
 
@@ -32,7 +32,7 @@ from instruments.errors import (
 from instruments.roles import StreakCamera
 from sim_drivers.devices.hamamatsu_remoteex import SimulatedRemoteEx
 from sim_drivers.devices.remoteex_parameters import RemoteExError
-from sim_drivers.link import WireDevice
+from tests.mangling import KINDS, Mangler, Step, plans
 
 SMALL = {"columns": 64, "rows": 50}
 SYNCHRO = (150.0, 400.0, 800.0, 1500.0, 2200.0)
@@ -948,85 +948,13 @@ def test_abort_from_the_watch(when_s: float) -> None:
 # ---- broken lines ---------------------------------------------------------------------------
 
 
-class Mangled(WireDevice):
-    """Passes bytes on to the device behind a socket; damages the replies whose turn it is.
-
-    Never twice in a row to the same wrong text: that no driver can tell from the truth.
-    """
-
-    def __init__(self, inner: WireDevice, damage: list[tuple[str, int] | None]) -> None:
-        super().__init__(inner.clock)
-        self.inner, self.damage = inner, damage
-        self.device_lock = inner.device_lock
-        self.last_wrong = b""
-
-    def receive(self, data: bytes) -> None:
-        self.inner.receive(data)
-        self._pass()
-
-    def take(self) -> bytes:
-        self._pass()
-        return super().take()
-
-    def due(self) -> float | None:
-        self._pass()
-        own, behind = super().due(), self.inner.due()
-        return min((due for due in (own, behind) if due is not None), default=None)
-
-    def _pass(self) -> None:
-        settle = getattr(self.inner, "settle", None)
-        if settle is not None:
-            settle(self.clock.now())
-        now = self.clock.now()
-        while self.inner._outgoing:
-            due, text = self.inner._outgoing.popleft()
-            kind = self.damage.pop(0) if self.damage else None
-            wrong, delay = spoil(text, max(due - now, 0.0), kind)
-            if wrong == self.last_wrong:
-                wrong = text
-            self.last_wrong = wrong if wrong != text else b""
-            self.send(wrong, delay)
-
-
-def spoil(text: bytes, delay: float, kind: tuple[str, int] | None) -> tuple[bytes, float]:
-    if kind is None or not text:
-        return text, delay
-    what, where = kind
-    at = where % len(text)
-    if what == "cut":
-        text = text[:at]
-    elif what == "behead":
-        text = text[at:]
-    elif what == "drop":
-        text = text[:at] + text[at + 1 :]
-    elif what == "double":
-        text = text + text
-    elif what == "garble":
-        text = text[:at] + bytes([(text[at] + 1 + where) % 128]) + text[at + 1 :]
-    elif what == "stray":
-        strays = (
-            *(b"4,Acqmonitor,EndAcq\r", b"4,Livemonitor,RingBuffer,7\r", b"\r", b"hello\r"),
-            *(b"5,Warning\r\nBe careful!,6\r", b"0,DevParamGet,Open\r", b"0,ImgDataGet,9,9,2,0\r"),
-        )
-        text = strays[where % len(strays)] + text
-    elif what == "late":
-        delay += 0.5 + where % 4
-    elif what == "lost":
-        text = b""
-    return text, delay
-
-
-KINDS = ["cut", "behead", "drop", "double", "garble", "stray", "late", "lost"]
-
-
-def damages(kinds: list[str], most: int, quiet: int) -> Any:
-    """Return lists of damages after some replies that come through."""
-    one = st.none() | st.tuples(st.sampled_from(kinds), st.integers(0, 300))
-    return st.builds(
-        lambda skip, rest: [None] * skip + rest,
-        st.integers(0, quiet),
-        st.lists(one, min_size=1, max_size=most),
-    )
+STRAYS = (
+    *(b"4,Acqmonitor,EndAcq\r", b"4,Livemonitor,RingBuffer,7\r", b"\r", b"hello\r"),
+    *(b"5,Warning\r\nBe careful!,6\r", b"0,DevParamGet,Open\r", b"0,ImgDataGet,9,9,2,0\r"),
+)
+BadLine = partial(Mangler, lines=False, strays=STRAYS, late_s=0.5, later_s=1.0)
+HARMS = [kind for kind in KINDS if kind != "flip"]
+BLOCK_HARMS = ["cut", "behead", "shorten", "double", "stray", "late", "lost"]
 
 
 def prepared() -> tuple[RemoteExStreakCamera, SimulatedRemoteEx, VirtualClock]:
@@ -1039,10 +967,10 @@ TRUTH = prepared()[0].acquire(ANALOG, 4)
 
 
 @settings(max_examples=40, deadline=None)
-@given(damage=damages(KINDS, 10, 60))
-def test_broken_lines_never_make_a_wrong_image(damage: list[tuple[str, int] | None]) -> None:
+@given(damage=plans(HARMS, 10, 60))
+def test_broken_lines_never_make_a_wrong_image(damage: list[Step]) -> None:
     camera, device, clock = prepared()
-    camera._link.command.device = Mangled(device, damage)
+    camera._link.command.device = BadLine(device, damage)
     camera._link.command.device.wire = camera._link.command.device
     try:
         image = camera.acquire(ANALOG, 4)
@@ -1065,10 +993,10 @@ def test_broken_lines_never_make_a_wrong_image(damage: list[tuple[str, int] | No
 
 
 @settings(max_examples=40, deadline=None)
-@given(damage=damages(["cut", "behead", "drop", "double", "stray", "late", "lost"], 6, 3))
-def test_broken_blocks_never_make_a_wrong_image(damage: list[tuple[str, int] | None]) -> None:
+@given(damage=plans(BLOCK_HARMS, 6, 3))
+def test_broken_blocks_never_make_a_wrong_image(damage: list[Step]) -> None:
     camera, device, _clock = prepared()
-    camera._link.data.device = Mangled(device.data, damage)
+    camera._link.data.device = BadLine(device.data, damage)
     camera._link.data.device.wire = camera._link.data.device
     hits = sum(kind is not None for kind in damage)
     try:
@@ -1082,11 +1010,11 @@ def test_broken_blocks_never_make_a_wrong_image(damage: list[tuple[str, int] | N
 
 
 @settings(max_examples=40, deadline=None)
-@given(damage=damages(KINDS, 10, 2))
-def test_broken_lines_never_make_a_wrong_number(damage: list[tuple[str, int] | None]) -> None:
+@given(damage=plans(HARMS, 10, 2))
+def test_broken_lines_never_make_a_wrong_number(damage: list[Step]) -> None:
     camera, device, _clock = prepared()
     link = camera._link.command
-    link.device = Mangled(device, damage)
+    link.device = BadLine(device, damage)
     link.device.wire = link.device
     for ask, truth in (
         (lambda: camera.set_delay_ps(250.0), 250.0),
@@ -1103,10 +1031,10 @@ def test_broken_lines_never_make_a_wrong_number(damage: list[tuple[str, int] | N
 
 
 @settings(max_examples=40, deadline=None)
-@given(damage=damages(KINDS, 12, 60))
-def test_broken_lines_never_make_a_wrong_unit(damage: list[tuple[str, int] | None]) -> None:
+@given(damage=plans(HARMS, 12, 60))
+def test_broken_lines_never_make_a_wrong_unit(damage: list[Step]) -> None:
     camera, device, _ = simulated(connect=False, started=True)
-    camera._link.command.device = Mangled(device, damage)
+    camera._link.command.device = BadLine(device, damage)
     camera._link.command.device.wire = camera._link.command.device
     try:
         camera.connect()
@@ -1121,7 +1049,7 @@ def test_broken_lines_never_make_a_wrong_unit(damage: list[tuple[str, int] | Non
 def test_bytes_left_over_before_an_image_are_noticed() -> None:
     """Without that, every pixel would be the neighbour's."""
     camera, device, _ = prepared()
-    camera._link.data.device = Mangled(device.data, [("stray", 2), None, ("double", 0)])
+    camera._link.data.device = BadLine(device.data, [("stray", 2), None, ("double", 0)])
     camera._link.data.device.wire = camera._link.data.device
     image = camera.acquire(ANALOG, 4)
     assert np.array_equal(image.counts, TRUTH.counts)

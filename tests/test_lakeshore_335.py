@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import socket
 import sys
 import threading
 import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +32,7 @@ from instruments.errors import (
 from instruments.wire import open_visa
 from sim_drivers.devices.lakeshore_335 import SimulatedLakeShore
 from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from tests.mangling import CREDIBLE, Deaf, Mangler, plans
 
 START_S = 1.0e9
 
@@ -627,43 +630,24 @@ def test_connecting_again_on_a_ramp_goes_on_with_it():
 # ---- made safe ----------------------------------------------------------------------------------
 
 
-class Deaf(WireDevice):
-    """Does not hear commands that begin with certain words."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.words, self.heard = unit, (), []
-
-    def receive(self, data):
-        self.heard.append((self.clock.now(), data))
-        if not data.startswith(self.words or b"\0"):
-            self.unit.receive(data)
-
-    def due(self):
-        return self.unit.due()
-
-    def take(self):
-        return self.unit.take()
-
-
 def deaf_holding(**options):
     return holding(wrap=Deaf, **options)
 
 
 def test_make_safe_tries_everything_before_it_raises():
     b = deaf_holding()
-    b.wire.words = (b"RANGE 1,0",)
+    b.wire.lost = {b"RANGE 1,0": math.inf}
     b.driver.make_safe()  # the output's mode does it
     assert b.unit.loop.heater_W == 0.0
     for words in [(b"RANGE 1,0", b"OUTMODE"), (b"RANGE", b"OUTMODE"), (b"RANGE ", b"SETP", b"RAN")]:
         b = deaf_holding()
-        b.wire.words = words
+        b.wire.lost = dict.fromkeys(words, math.inf)
         with pytest.raises(InstrumentError):
             b.driver.make_safe()
         b.clock.sleep(30.0)
         b.unit.settle(b.clock.now())
         assert b.unit.loop.heater_W == 0.0
-    b.wire.words = ()
+    b.wire.lost = {}
     b.driver.make_safe()
     assert b.unit.loop.heater_range == 0
 
@@ -689,7 +673,7 @@ def test_a_lost_command_is_sent_again_until_it_is_seen():
 
 def test_a_heater_that_cannot_be_switched_off_is_shouted_about():
     b = deaf_holding()
-    b.wire.words = (b"RANGE", b"SETP ", b"OUTMODE")
+    b.wire.lost = dict.fromkeys((b"RANGE", b"SETP ", b"OUTMODE"), math.inf)
     b.unit.sensor_status = 1
     with pytest.raises(DeviceFault, match="COULD NOT BE SWITCHED OFF"):
         _ = b.driver.temperature_K
@@ -729,7 +713,7 @@ def test_an_interlock_that_reads_in_between_confuses_nobody():
 def test_messages_are_fifty_milliseconds_apart():
     b = deaf_holding()
     b.driver.snapshot()
-    times = [when for when, _ in b.wire.heard]
+    times = [when for when, _ in b.wire.told]
     assert min(later - when for when, later in itertools.pairwise(times)) >= 0.0499
 
 
@@ -984,69 +968,26 @@ def test_the_vendors_driver_understands_it():
 # ---- a bad line ---------------------------------------------------------------------------------
 
 
-class Mangler(WireDevice):
-    """Does to each reply in turn what the plan says; then lets them pass."""
-
-    def __init__(self, unit):
-        super().__init__(unit.clock)
-        self.unit, self.plan, self._since_garble = unit, [], 9
-
-    def receive(self, data):
-        self.unit.receive(data)
-
-    def due(self):
-        times = [t for t in (self.unit.due(), super().due()) if t is not None]
-        return min(times, default=None)
-
-    def take(self):
-        data = self.unit.take()
-        if data:
-            self._mangle(data)
-        return super().take()
-
-    def _mangle(self, data):
-        what, place = self.plan.pop(0) if self.plan else ("pass", 0)
-        self._since_garble += 1
-        if what in ("garble", "flip", "stray"):
-            # The same wrong text twice in a row is beyond any protocol without a checksum.
-            what = what if self._since_garble > 3 else "pass"
-            self._since_garble = 0
-        at = place % len(data)
-        match what:
-            case "cut":
-                data = data[:at]
-            case "behead":
-                data = data[at:]
-            case "drop":
-                data = b""
-            case "double":
-                data += data
-            case "garble":
-                data = data[:at] + bytes([place % 256]) + data[at + 1 :]
-            case "flip":
-                data = data.translate(bytes.maketrans(b"012", b"120"))
-            case "stray":
-                data = (b"boot\r\n", b"\r\n", b"+077.350\r\n", b"0\r\n", b"\xff\xfe\r\n")[
-                    place % 5
-                ] + data
-        if data:
-            self.send(data, 0.25 if what == "late" else 0.0)
-
-
-WAYS = ["pass", "cut", "behead", "drop", "double", "garble", "flip", "stray", "late"]
-plans = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 999)), max_size=14)
+STRAYS = (b"boot\r\n", b"\r\n", b"+077.350\r\n", b"0\r\n", b"\xff\xfe\r\n")
+BadLine = partial(
+    Mangler,
+    strays=STRAYS,
+    flips=(b"012", b"120"),
+    rest=2,
+    credible=CREDIBLE | {"stray"},
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans,
+    plan=plans(),
     act=st.sampled_from(
         ["temperature_K", "setpoint_K", "heater_percent", "set", "watch", "make_safe", "status"]
     ),
     model=st.sampled_from([331, 335]),
 )
 def test_a_bad_line_gives_the_truth_or_an_error(plan, act, model):
-    b = bench(Mangler, model=model, start_K=10.0)
+    b = bench(BadLine, model=model, start_K=10.0)
     b.driver.connect()
     b.driver.set_temperature(10.0)
     b.clock.sleep(60.0)
@@ -1078,7 +1019,7 @@ def test_a_bad_line_gives_the_truth_or_an_error(plan, act, model):
 
 @pytest.mark.parametrize("what", ["double", "late"])
 def test_a_line_that_is_always_bad_in_one_way_still_works(what):
-    b = bench(Mangler)
+    b = bench(BadLine)
     b.driver.connect()
     b.wire.plan = [(what, 0)] * 2000
     b.driver.set_temperature(10.0)
@@ -1089,12 +1030,12 @@ def test_a_line_that_is_always_bad_in_one_way_still_works(what):
 
 
 def test_an_old_answer_left_on_the_line_is_not_taken_for_a_new_one():
-    b = bench(Mangler)
+    b = bench(BadLine)
     b.driver.connect()
     b.driver.set_temperature(10.0)
     b.wire.plan = [("late", 0)] * 3
     with pytest.raises(NoReply):
-        b.wire.plan = [("drop", 0)] * 2 + [("late", 0)]
+        b.wire.plan = [("lost", 0)] * 2 + [("late", 0)]
         b.driver.adapter.connection.timeout = 100.0
         b.unit.latency_s = 0.4
         _ = b.driver.heater_range

@@ -73,6 +73,9 @@ def test_the_same_wrong_text_never_comes_twice(kind: str) -> None:
     wire = Mangler(Same(VirtualClock(0.0)), [(kind, 3)] * 5)
     wrong = [text for text in (said(wire) for _ in range(5)) if text != b"+1.0150\r\n"]
     assert len(wrong) == 1
+    wire.forget()
+    wire.plan = [(kind, 3)]
+    assert said(wire) == wrong[0]
 
 
 def test_after_a_credible_harm_the_next_ones_pass() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,8 @@ from instruments.errors import (
 )
 from instruments.wire import open_visa
 from sim_drivers.devices.srs_dg645 import SimulatedDG645
-from sim_drivers.link import InProcessAdapter, WireDevice, serve_pty, serve_tcp
+from sim_drivers.link import InProcessAdapter, serve_pty, serve_tcp
+from tests.mangling import CREDIBLE, KINDS, Deaf, Mangler, Step, plans
 
 START = 1.7e9
 
@@ -781,7 +783,7 @@ def test_other_instruments_are_refused() -> None:
 def test_a_mute_generator_is_reported_within_seconds() -> None:
     b = bench()
     b.gate.pass_all()
-    b.adapter.device = Mute(b.device)
+    b.adapter.device = mute(b.device)
     for act in (lambda: b.gate.release(3), b.gate.block, b.gate.status, b.gate.connect):
         began = b.clock.now()
         with pytest.raises(NoReply):
@@ -793,7 +795,7 @@ def test_a_mute_generator_is_reported_within_seconds() -> None:
 def test_make_safe_blocks_also_when_no_reply_comes(ends: tuple[str, ...]) -> None:
     b = bench(ends_running=ends)
     b.gate.pass_all()
-    b.adapter.device = Mute(b.device)
+    b.adapter.device = mute(b.device)
     with pytest.raises(NoReply):
         b.gate.status()
     with pytest.raises(NoReply):
@@ -838,68 +840,23 @@ def test_snapshot_has_units() -> None:
 # ---- broken lines -------------------------------------------------------------------------------
 
 
-class Mute(WireDevice):
-    """Lets commands pass, and no reply."""
-
-    def __init__(self, inner: SimulatedDG645) -> None:
-        super().__init__(inner.clock)
-        self.inner = inner
-
-    def receive(self, data: bytes) -> None:
-        self.inner.receive(data)
-        self.inner._outgoing.clear()
+def mute(unit: SimulatedDG645) -> Deaf:
+    """Return a line on which commands pass, and no reply."""
+    wire = Deaf(unit)
+    wire.unanswered = (b"",)
+    return wire
 
 
-class Mangled(WireDevice):
-    """Passes bytes on to a device; damages the replies whose turn it is."""
-
-    def __init__(self, inner: SimulatedDG645, damage: list[tuple[str, int] | None]) -> None:
-        super().__init__(inner.clock)
-        self.inner, self.damage = inner, list(damage)
-        self.wrong: set[bytes] = set()
-
-    def receive(self, data: bytes) -> None:
-        self.inner.receive(data)
-        while self.inner._outgoing:
-            due, text = self.inner._outgoing.popleft()
-            kind = self.damage.pop(0) if self.damage else None
-            wrong, delay = spoil(text, due - self.clock.now(), kind)
-            if wrong in self.wrong:  # the same wrong text again: nobody could tell
-                wrong = text
-            if wrong != text:
-                self.wrong.add(wrong)
-            if wrong:
-                self.send(wrong, delay)
-
-
-def spoil(text: bytes, delay: float, kind: tuple[str, int] | None) -> tuple[bytes, float]:
-    if kind is None:
-        return text, delay
-    what, where = kind
-    at = where % len(text)
-    if what == "cut":
-        text = text[:at]
-    elif what == "cut line":
-        text = text[:at] + b"\r\n"
-    elif what == "behead":
-        text = text[at:]
-    elif what == "double":
-        text = text + text
-    elif what == "garble":
-        text = text[:at] + b"?x \xff,#519"[where % 9 : where % 9 + 1] + text[at + 1 :]
-    elif what == "stray":
-        text = [b"hello\r\n", b"\r\n", b"0\r\n", b"%d\r\n" % where][where % 4] + text
-    elif what == "late":
-        delay += 0.2 + where % 3
-    elif what == "lost":
-        text = b""
-    return text, delay
-
-
-KINDS = ["cut", "cut line", "behead", "double", "garble", "stray", "late", "lost"]
-damages = st.lists(
-    st.none() | st.tuples(st.sampled_from(KINDS), st.integers(0, 60)), min_size=1, max_size=120
+STRAYS = (b"hello\r\n", b"\r\n", b"0\r\n", b"%d\r\n")
+BadLine = partial(
+    Mangler,
+    strays=STRAYS,
+    late_s=0.2,
+    later_s=1.0,
+    credible=CREDIBLE | {"stray", "double"},
 )
+HARMS = [kind for kind in KINDS if kind != "flip"]
+damages = plans(HARMS, most=120)
 
 
 @settings(max_examples=80, deadline=None)
@@ -910,10 +867,10 @@ damages = st.lists(
     shots=st.sampled_from([1, 30, 300]),
 )
 def test_on_a_broken_line_a_count_is_right_or_an_error(
-    damage: list[tuple[str, int] | None], skip: int, trigger: str, shots: int
+    damage: list[Step], skip: int, trigger: str, shots: int
 ) -> None:
     b = bench(driver={"trigger": trigger})
-    b.adapter.device = Mangled(b.device, [None] * skip + damage)
+    b.adapter.device = BadLine(b.device, [None] * skip + damage)
     begun = b.clock.now()
     try:
         b.gate.release(shots)
@@ -930,10 +887,10 @@ def test_on_a_broken_line_a_count_is_right_or_an_error(
 @settings(max_examples=60, deadline=None)
 @given(damage=damages)
 def test_on_a_broken_line_settings_are_right_or_an_error(
-    damage: list[tuple[str, int] | None],
+    damage: list[Step],
 ) -> None:
     b = bench()
-    b.adapter.device = Mangled(b.device, damage)
+    b.adapter.device = BadLine(b.device, damage)
     try:
         b.gate.pass_all()
         snapshot = b.gate.snapshot()

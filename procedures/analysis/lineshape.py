@@ -157,8 +157,8 @@ def fit_band(
     bent, covariance, _ = _fit_shape(x, y, noise, way, peak, width, start)
     grid = np.linspace(-_BAND_REACH, _BAND_REACH, 801)
 
-    found = _refined(grid, np.exp(_ln_shape(grid, bent)))
-    moves = [_refined(grid, np.exp(_ln_shape(grid, one))) for one in _axes_of(bent, covariance)]
+    found = refined(grid, np.exp(_ln_shape(grid, bent)))
+    moves = [refined(grid, np.exp(_ln_shape(grid, one))) for one in _axes_of(bent, covariance)]
     errors = np.sqrt(sum(np.subtract(move, found) ** 2 for move in moves)) * width
     errors = np.hypot(errors, pixel)
     line = Line(
@@ -214,7 +214,7 @@ def _axes_of(theta: FloatArray, covariance: FloatArray) -> list[FloatArray]:
     ]
 
 
-def _refined(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+def refined(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Return peak and width of a smooth curve, the peak by a parabola through its top."""
     top = int(np.clip(np.argmax(y), 1, len(x) - 2))
     below, at, above = y[top - 1 : top + 2]

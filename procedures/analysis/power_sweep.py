@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from procedures.analysis.lineshape import Line, half_width
+from procedures.analysis.lineshape import Line
 from procedures.analysis.results import Analysis, FloatArray, Result
 from procedures.analysis.stripe_fit import FitData
-from procedures.analysis.stripe_model import Channels
 from procedures.analysis.sweep_bands import (
     FAR_BELOW,
     FirstLook,
     band_intensity,
     first_look,
     fit_data,
-    guided_lines,
-    line_at,
     log_slope,
     model_slope,
     spontaneous_band,
 )
+from procedures.analysis.sweep_line import REACH, put_stimulated
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
 from procedures.analysis.threshold import (
     Threshold,
@@ -38,18 +36,12 @@ from procedures.analysis.threshold import (
 
 __all__ = ["PowerSweepData", "analyze_power_sweep"]
 
-REACH = 1.3
-"""A sweep must reach this multiple of the threshold for the threshold to be stated."""
 START = 0.8
-"""And two of its records must lie below this one."""
+"""Two records must lie below this multiple of the threshold for it to be stated."""
 BELOW = 0.6
 """slope_below is taken below this multiple of the threshold."""
 ABOVE = (1.05, 1.3)
 """slope_above is taken between these multiples of the threshold."""
-QUOTE_AT = 2.6
-"""Without a reference fluence the stimulated line is quoted at this multiple of the threshold."""
-QUOTE_RANGE = (1.8, 3.5)
-"""Where films are customarily quoted: the line's variation over it enters if none is named."""
 
 _UNITS = {
     "threshold_uJ_cm2": "uJ/cm^2",
@@ -64,9 +56,7 @@ _LEAST_RECORDS = 8
 _NARROWED = 0.85  # of the low-fluence width: less says that a line has grown
 _SPONTANEOUS_GROWTH = 1.1  # log-log: spontaneous light grows as the fluence or slower
 _WORST_THRESHOLD = 0.25  # relative sigma beyond which no threshold is stated
-_WIDTH_TERM = 0.0015  # relative: pixels, and the curve through records, place a width no better
-_PAST_END = 1.03  # of the brightest record: a line wanted up to there counts as measured
-_DEVELOPED = 0.05  # relative narrowing still to come, up to which the last line is stated
+_DISPERSION_TERM = 0.001  # relative: how well the scale of the wavelength axis is known
 _HYSTERESIS = (0.02, 4.0)  # smallest difference and its significance that is reported
 
 
@@ -117,8 +107,8 @@ def analyze_power_sweep(data: PowerSweepData) -> Analysis:
     sigma = float(np.hypot(threshold.rel_sigma, data.fluence_rel_unc))
     value = threshold.value
     results["threshold_uJ_cm2"] = Result(value, value * sigma, "uJ/cm^2")
-    _slopes(results, warnings, pool, threshold, fitted, data.fluence_rel_unc)
-    _stimulated(results, warnings, curves, data, pool, look, threshold, fitted)
+    _slopes(results, warnings, data, pool, threshold, fitted)
+    put_stimulated(results, warnings, curves, data, pool, look, threshold, fitted)
     _two_lengths(results, warnings, curves, data, records, look, threshold)
     _draw(curves, pool, threshold, fitted)
     return analysis
@@ -219,18 +209,18 @@ def _put_spontaneous(results: dict[str, Result], band: Line | None, data: PowerS
     peak = float(np.linalg.norm([band.peak_sigma_nm, data.wavelength_unc_nm, tilted]))
     bent = 0.5 * data.response_bend_unc_per_nm2 * square * band.fwhm_nm
     results["spontaneous_peak_nm"] = Result(band.peak_nm, peak, "nm")
-    results["spontaneous_fwhm_nm"] = Result(
-        band.fwhm_nm, float(np.hypot(band.fwhm_sigma_nm, bent)), "nm"
-    )
+    width = band.fwhm_nm * (1.0 - 0.5 * data.response_bend_per_nm2 * square)
+    sigma = float(np.linalg.norm([band.fwhm_sigma_nm, bent, _DISPERSION_TERM * width]))
+    results["spontaneous_fwhm_nm"] = Result(width, sigma, "nm")
 
 
 def _slopes(
     results: dict[str, Result],
     warnings: list[str],
+    data: PowerSweepData,
     pool: Records,
     threshold: Threshold,
     fitted: FitData,
-    fluence_rel_unc: float,
 ) -> None:
     intensity, sigma = band_intensity(pool)
     x, y = np.log(pool.fluence), np.log(np.maximum(intensity, 1e-300))
@@ -243,7 +233,10 @@ def _slopes(
         return log_slope(x[below], y[below], pool.fluence_sigma[below], noise[below])
 
     # The stretch is curved: a record at its end, that may or may not belong to it, matters.
-    margin = np.hypot(threshold.rel_sigma, float(np.median(pool.fluence_sigma)))
+    scale = data.fluence_rel_unc
+    margin = float(
+        np.linalg.norm([threshold.rel_sigma, float(np.median(pool.fluence_sigma)), scale])
+    )
     found = [line(BELOW * threshold.value * (1.0 + by * margin)) for by in (0.0, -1.0, 1.0)]
     if found[0] is not None:
         slopes = [one[0] for one in found if one is not None]
@@ -251,86 +244,12 @@ def _slopes(
         # The line is straight for no film: a scale that is off looks at another stretch of it.
         below = pool.fluence < BELOW * threshold.value
         bend = float(np.polyfit(x[below], y[below], 2)[0]) if below.sum() > 3 else 0.0
-        error = float(np.hypot(error, 2.0 * bend * fluence_rel_unc))
+        error = float(np.hypot(error, 2.0 * bend * scale))
         results["slope_below"] = Result(found[0][0], error, "1")
     else:
         warnings.append("slope_below: fewer than three records, or too close, below 0.6 threshold")
-    slope, error = model_slope(threshold, fitted.channels, *ABOVE)
+    slope, error = model_slope(threshold, fitted.channels, *ABOVE, data.response_tilt_unc_per_nm)
     results["slope_above"] = Result(slope, error, "1")
-
-
-def _stimulated(
-    results: dict[str, Result],
-    warnings: list[str],
-    curves: dict[str, FloatArray],
-    data: PowerSweepData,
-    pool: Records,
-    look: FirstLook,
-    threshold: Threshold,
-    fitted: FitData,
-) -> None:
-    fluence, lines = guided_lines(pool, look, threshold, 1.1 * threshold.value)
-    curves["line_fluence_uJ_cm2"] = fluence
-    curves["line_peak_nm"] = np.array([line.peak_nm for line in lines])
-    curves["line_fwhm_nm"] = np.array([line.fwhm_nm for line in lines])
-    if len(lines) < 2:
-        warnings.append("stimulated line: fewer than two records show it apart from the band")
-        return
-    highest = float(pool.fluence.max())
-    named = data.reference_fluence_uJ_cm2
-    stated = named is not None and named >= REACH * threshold.value
-    wanted = named if named is not None and stated else QUOTE_AT * threshold.value
-    if named is not None and not stated:
-        warnings.append(
-            f"the reference fluence {named:.3g} uJ/cm^2 lies below 1.3 threshold: the stimulated "
-            f"line is quoted at {QUOTE_AT} threshold"
-        )
-    at, beyond = wanted, (0.0, 0.0)
-    if wanted > _PAST_END * highest:
-        at, beyond = highest, _narrowing(threshold, look, fitted, highest, wanted)
-        developed = abs(beyond[1]) < _DEVELOPED
-        warnings.append(
-            f"the sweep ends at {highest / threshold.value:.2f} threshold, the stimulated line is "
-            f"wanted at {wanted:.3g} uJ/cm^2: "
-            + ("what it may still narrow is in the error" if developed else "not developed yet")
-        )
-        if not developed:
-            return
-    line = line_at(fluence, lines, at)
-    if line is None:
-        warnings.append(f"stimulated line: no records that show it around {at:.3g} uJ/cm^2")
-        return
-    # The scale of the fluences moves the place on the curve; so does not knowing the place.
-    lever = data.fluence_rel_unc
-    peak = [line.peak_sigma_nm, lever * line.peak_slope_nm, data.wavelength_unc_nm, beyond[0]]
-    width = [
-        line.fwhm_sigma_nm,
-        lever * line.fwhm_slope_nm,
-        beyond[1] * line.fwhm_nm,
-        _WIDTH_TERM * line.fwhm_nm,
-    ]
-    if not stated:
-        low, high = (multiple * threshold.value for multiple in QUOTE_RANGE)
-        around = [line_at(fluence, lines, place) for place in (low, min(high, highest))]
-        for other in around:
-            if other is not None:
-                peak.append(0.6 * (other.peak_nm - line.peak_nm))
-                width.append(0.6 * (other.fwhm_nm - line.fwhm_nm))
-    results["ase_peak_nm"] = Result(line.peak_nm, float(np.linalg.norm(peak)), "nm")
-    results["ase_fwhm_nm"] = Result(line.fwhm_nm, float(np.linalg.norm(width)), "nm")
-    curves["line_quoted_at_uJ_cm2"] = np.array([at])
-
-
-def _narrowing(
-    threshold: Threshold, look: FirstLook, fitted: FitData, highest: float, wanted: float
-) -> tuple[float, float]:
-    """Return shift in nm and relative change in width of the fit's line between two fluences."""
-    x = fitted.channels.centre_nm
-    fine = np.linspace(x[0], x[-1], 2000)
-    pixels = Channels(fine, np.gradient(fine), look.low.factor(fine))
-    guided, _ = threshold.best.spectra(np.array([highest, wanted]), pixels)
-    (peak, width), (later_peak, later_width) = (half_width(fine, one) for one in guided)
-    return later_peak - peak, later_width / width - 1.0
 
 
 def _two_lengths(

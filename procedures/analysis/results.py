@@ -27,12 +27,14 @@ class Result:
         stderr: one sigma, same shape as value.
         unit: as text, "1" if dimensionless.
         bound: "upper" or "lower" where the value is a limit and not an estimate.
+        extrapolated: the value lies beyond what was measured, and was asked for all the same.
     """
 
     value: Numbers
     stderr: Numbers
     unit: str
     bound: str | None = None
+    extrapolated: bool = False
 
     @classmethod
     def nothing(cls, unit: str) -> Result:
@@ -49,6 +51,8 @@ class Result:
         entry: dict[str, Any] = {"value": value, "stderr": stderr, "unit": self.unit}
         if self.bound is not None:
             entry["bound"] = self.bound
+        if self.extrapolated:
+            entry["extrapolated"] = True
         return entry
 
 
@@ -97,7 +101,8 @@ def format_result(result: Result) -> str:
         return ", ".join(_one(value, error) for value, error in pairs) + unit
     error = None if isinstance(result.stderr, Sequence) else result.stderr
     bound = {"upper": "below ", "lower": "above "}.get(result.bound or "", "")
-    return bound + _one(result.value, error) + (unit if result.value is not None else "")
+    beyond = " (extrapolated)" if result.extrapolated else ""
+    return bound + _one(result.value, error) + (unit if result.value is not None else "") + beyond
 
 
 def _one(value: float | None, error: float | None) -> str:

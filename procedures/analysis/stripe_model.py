@@ -102,7 +102,7 @@ def emitted(
     seed = seed * pumped
     saturation = np.exp(p["ln_saturation"])[:, :, 0]
     guided = propagate(gain, seed, channels.width_nm, saturation, p["loss"] * pumped)
-    return _averaged(guided, channels), _averaged(direct * pumped, channels)
+    return averaged(guided, channels), averaged(direct * pumped, channels)
 
 
 def propagate(
@@ -145,7 +145,7 @@ def _march(
     for _ in range(_STEPS):
         open_ = 1.0 / (1.0 + power)
         ahead = (_advanced(light, slope, source, lost, open_) @ width_nm) / saturation
-        open_ = _mean_openness(power, ahead)
+        open_ = mean_openness(power, ahead)
         light = _advanced(light, slope, source, lost, open_)
         power = (light @ width_nm) / saturation
     return light
@@ -167,7 +167,7 @@ def _advanced(
     return pushed
 
 
-def _mean_openness(before: FloatArray, after: FloatArray) -> FloatArray:
+def mean_openness(before: FloatArray, after: FloatArray) -> FloatArray:
     """Return the mean of 1 / (1 + P) for P growing exponentially from `before` to `after`."""
     low = np.maximum(before, 1e-12)
     high = np.maximum(after, 1e-12)
@@ -194,7 +194,7 @@ def _gaussian(wavelength: FloatArray, centre: FloatArray, ln_fwhm: FloatArray) -
     return np.asarray(np.exp(-0.5 * offset**2))
 
 
-def _averaged(spectra: FloatArray, channels: Channels) -> FloatArray:
+def averaged(spectra: FloatArray, channels: Channels) -> FloatArray:
     """Turn values at the centres into means over the channels: w^2 / 24 times the curvature."""
     x, width = channels.centre_nm, channels.width_nm
     if len(x) < 3:

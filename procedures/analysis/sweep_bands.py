@@ -228,14 +228,19 @@ def log_slope(x: FloatArray, y: FloatArray, sigma_x: FloatArray, sigma_y: FloatA
 
 
 def model_slope(
-    threshold: Threshold, channels: Channels, low: float, high: float
+    threshold: Threshold, channels: Channels, low: float, high: float, tilt_unc_per_nm: float = 0.0
 ) -> tuple[float, float]:
     """Return slope and sigma of the fits' band intensity between two multiples of threshold.
 
-    Sigma from the covariance of each law's fit and the spread between laws.
+    Sigma from the covariance of each law's fit, the spread between laws, and a response that
+    tilts: the line grows at one end of the band, and is weighted as that end is.
     """
     grid = np.geomspace(low, high, _SLOPE_POINTS)
     means, variances, weights = [], [], []
+    tilted = channels.width_nm * np.exp(
+        tilt_unc_per_nm * (channels.centre_nm - channels.centre_nm.mean())
+    )
+    tilt = 0.0
     for fit, weight in zip(threshold.fits, threshold.weights, strict=True):
         if weight < 0.01:
             continue
@@ -245,10 +250,12 @@ def model_slope(
         y = np.log((guided + direct) @ channels.width_nm)
         x = np.log(grid) - np.log(grid).mean()
         slopes = y @ x / np.sum(x**2)
+        seen_tilted = np.log((guided[0] + direct[0]) @ tilted)
+        tilt += weight * float(seen_tilted @ x / np.sum(x**2) - slopes[0])
         means.append(slopes[0])
         variances.append(float(np.mean((slopes[1:] - slopes[0]) ** 2)))
         weights.append(weight)
     share = np.array(weights) / np.sum(weights)
     mean = float(share @ np.array(means))
     variance = float(share @ (np.array(variances) + (np.array(means) - mean) ** 2))
-    return mean, float(np.sqrt(variance))
+    return mean, float(np.sqrt(variance + (tilt / np.sum(weights)) ** 2))

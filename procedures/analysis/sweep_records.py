@@ -43,6 +43,7 @@ class PowerSweepData:
         stripe_length_unc_cm: one sigma of the zero of the slit.
         response_tilt_unc_per_nm, response_bend_unc_per_nm2: one sigma of the first and second
             derivative of the logarithm of the spectrograph's response, where it is not corrected.
+        response_bend_per_nm2: what the second derivative is expected to be.
     """
 
     wavelength_nm: NDArray[np.float64]
@@ -66,6 +67,7 @@ class PowerSweepData:
     stripe_length_unc_cm: float = 0.004
     response_tilt_unc_per_nm: float = 0.0
     response_bend_unc_per_nm2: float = 0.0
+    response_bend_per_nm2: float = 0.0
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together; raises ValueError naming the column."""

@@ -1,0 +1,1 @@
+"""From run files to numbers, one measurement a file: records in, analysis out."""

@@ -1,0 +1,52 @@
+"""From a photostability run file to its numbers: gathers records and parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from procedures.analysis.photostability import PhotostabilityData, analyze_photostability
+from procedures.analysis.results import Analysis
+from procedures.running.runfile import RunFile
+
+_WINDOWS = ("band", "peak", "wing")
+_EXPOSURE = 2
+
+
+def evaluate_photostability(
+    run: RunFile, extrapolate: bool = False
+) -> tuple[Analysis, PhotostabilityData]:
+    """Gather the records and analyse them; `extrapolate` beyond the last shot if asked for."""
+    leg = np.asarray(run.records("leg"))
+    data = PhotostabilityData(
+        leg=leg,
+        exposed_shots=np.asarray(run.records("exposed_shots"), dtype=np.float64),
+        dose_J_cm2=np.asarray(run.records("dose")),
+        counts=np.column_stack([run.records(f"{name}_counts") for name in _WINDOWS]),
+        background=_dark(run, leg),
+        exposure_s=np.asarray(run.records("exposure")),
+        accumulations=np.asarray(run.records("accumulations")),
+        shots=np.asarray(run.records("shots")),
+        fluence_uJ_cm2=np.asarray(run.records("fluence")),
+        fluence_errors_uJ_cm2=np.asarray(run.records("fluence_errors")),
+        measured=np.asarray(run.records("fluence_measured")).astype(bool),
+        saturated=np.asarray(run.records("saturated")).astype(bool),
+        nominal_fluence_uJ_cm2=float(run.parameters["fluence_uJ_cm2"]),
+        fluence_rel_unc=float(run.facts.get("fluence_rel_unc", 0.0)),
+        planned_shots=float(run.parameters["shots"]),
+        extrapolate=extrapolate,
+    )
+    return analyze_photostability(data), data
+
+
+def _dark(run: RunFile, leg: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return the dark counts of each window, NaN during the exposure, (N, 3)."""
+    wavelength_nm, decisions = run.axis("wavelength"), run.decisions
+    found = np.full((len(leg), len(_WINDOWS)), np.nan)
+    taken = np.flatnonzero(leg != _EXPOSURE)
+    background = run.records("background")[taken]
+    for column, name in enumerate(_WINDOWS):
+        inside = wavelength_nm >= float(decisions[f"{name}_min_nm"])
+        inside &= wavelength_nm <= float(decisions[f"{name}_max_nm"])
+        found[taken, column] = background[:, inside].sum(axis=1, dtype=np.int64)
+    return found
