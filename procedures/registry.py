@@ -81,6 +81,20 @@ _OWN = (
         "procedures.drawing.ageing:ageing_figure",
     ),
     MeasurementEntry(
+        "biexciton",
+        "emission spectra of the cold film against fluence: exciton and biexciton",
+        "procedures.biexciton:Biexciton",
+        "procedures.evaluations.biexciton:evaluate_biexciton",
+        "procedures.drawing.biexciton:biexciton_figure",
+    ),
+    MeasurementEntry(
+        "capillary-lasing",
+        "emission spectra of the capillary against fluence: threshold, modes, group index",
+        "procedures.capillary_lasing:CapillaryLasing",
+        "procedures.evaluations.capillary_lasing:evaluate_capillary_lasing",
+        "procedures.drawing.capillary_lasing:capillary_lasing_figure",
+    ),
+    MeasurementEntry(
         "calibrate-pump",
         "pulse energy against the angle of the wave plate: attenuator, full pulse energy, area",
         "procedures.calibrate_pump:CalibratePump",
