@@ -369,6 +369,7 @@ def test_over_pyvisa(serve: Any) -> None:
         served.close()
 
 
+@pytest.mark.clients
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_the_makers_own_client_understands_the_simulated_stage() -> None:
     zaber = pytest.importorskip("zaber.serial")
