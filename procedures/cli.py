@@ -167,6 +167,7 @@ def run(
 ) -> None:
     """Run one measurement."""
     from instruments.config import default, load
+    from procedures.registry import has_analysis
     from procedures.session import Description, forecast, measure, parse_settings
 
     config = load(bench) if bench is not None else default()
@@ -188,7 +189,7 @@ def run(
     if outcome.error is not None:
         say(f"gainbench: {outcome.error}")
     results: dict[str, Any] = {"results": {}, "warnings": []}
-    if outcome.records:
+    if outcome.records and has_analysis(name):
         try:
             evaluation = _evaluate_and_draw(outcome.path, None)
             results = evaluation.analysis.to_json()

@@ -88,6 +88,34 @@ _OWN = (
         "procedures.drawing.biexciton:biexciton_figure",
     ),
     MeasurementEntry(
+        "lifetime",
+        "spectrograms at one low fluence: the lifetime of an exciton",
+        "procedures.lifetime:Lifetime",
+        "procedures.evaluations.streak:evaluate_lifetime",
+        "procedures.drawing.streak:lifetime_figure",
+    ),
+    MeasurementEntry(
+        "auger",
+        "spectrograms against fluence: the lifetime of two excitons",
+        "procedures.auger:Auger",
+        "procedures.evaluations.streak:evaluate_auger",
+        "procedures.drawing.streak:auger_figure",
+    ),
+    MeasurementEntry(
+        "cross-section",
+        "late light against fluence: the absorption of one dot",
+        "procedures.cross_section:CrossSection",
+        "procedures.evaluations.streak:evaluate_cross_section",
+        "procedures.drawing.streak:cross_section_figure",
+    ),
+    MeasurementEntry(
+        "streak-series",
+        "spectrograms at some fluences: early and late spectra, decay times",
+        "procedures.streak_series:StreakSeries",
+        "procedures.evaluations.streak:evaluate_streak_series",
+        "procedures.drawing.streak:streak_series_figure",
+    ),
+    MeasurementEntry(
         "capillary-lasing",
         "emission spectra of the capillary against fluence: threshold, modes, group index",
         "procedures.capillary_lasing:CapillaryLasing",
@@ -164,3 +192,8 @@ def _complete(entry: MeasurementEntry) -> MeasurementEntry:
         figure=getattr(kind, "FIGURE", ""),
         calibration=getattr(kind, "CALIBRATION", ""),
     )
+
+
+def has_analysis(name: str) -> bool:
+    """Return whether something evaluates the files of a measurement."""
+    return bool(measurement(name).evaluate)

@@ -198,8 +198,13 @@ class InProcessAdapter(Adapter):  # type: ignore[misc]
             if due is None or due > self.device.clock.now():
                 raise NoReply(f"no answer within {float(self.connection.timeout) / 1000:g} s")
             return
+        had = len(self._buffer)
         self.device.clock.sleep_until(due)
         self._fill()
+        if len(self._buffer) == had:  # it was due and did not come: time must not stand still
+            if self.device.clock.now() >= deadline:
+                raise NoReply(f"no answer within {float(self.connection.timeout) / 1000:g} s")
+            self.device.clock.sleep(1e-3)
 
     def flush_read_buffer(self) -> None:
         """Discard what has arrived."""
