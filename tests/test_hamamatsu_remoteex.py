@@ -32,6 +32,7 @@ from instruments.errors import (
 from instruments.roles import StreakCamera
 from sim_drivers.devices.hamamatsu_remoteex import SimulatedRemoteEx
 from sim_drivers.devices.remoteex_parameters import RemoteExError
+from sim_drivers.streak_tube import Shot, StreakTube, TubeParameters
 from tests.mangling import KINDS, Mangler, Step, plans
 
 SMALL = {"columns": 64, "rows": 50}
@@ -562,6 +563,64 @@ def test_an_image_takes_little_time() -> None:
             took.append(time.process_time() - began)
         best.append(min(took))
     assert max(best) < 0.05
+
+
+def shot_of(**changed: Any) -> Shot:
+    """An exposure of a tube that is told nothing by a program: 10 ns, a row is 20 ps."""
+    usual = {"sweep_ps": 1e4, "delay_ps": 0.0, "centre_nm": 515.0, "nm_per_px": 0.5, "gain": 0}
+    more = {"swept": True, "open": True, "frames": 1000, "exposure_s": 1e-3, "start_s": 0.0}
+    return Shot(**{**usual, **more, "number": 0, **changed})
+
+
+def bare_tube(world: Any, **changed: Any) -> StreakTube:
+    """A tube of 508 rows without dark counts and read-out noise."""
+    quiet = {"dark_electrons_per_s": 0.0, "read_noise_counts": 0.0, "columns": 16}
+    return StreakTube(world, 3, TubeParameters(**{**quiet, **changed}))
+
+
+@pytest.mark.parametrize("lifetime_ps", [1e-3, 15.0, 100.0])
+@pytest.mark.parametrize("blob_px", [0.0, 2.3])
+def test_light_arrives_when_it_came_wherever_in_a_row(lifetime_ps: float, blob_px: float) -> None:
+    """Not at the centres of the rows, whether the response is before or at the read-out."""
+    world = FakeWorld(electrons_per_s=3e7, lifetime_ps=lifetime_ps)
+    world.imperfections.jitter_ps = 0.0
+    tube = bare_tube(world)
+    time_ps = tube.time_table_ps(1e4)
+    late = []
+    for delay_ps in np.linspace(0.0, 20.0, 11):
+        light = tube._expected(shot_of(delay_ps=delay_ps), blob_px).sum(axis=1)
+        assert light.sum() == pytest.approx(3e7, rel=1e-4)
+        mean = float((light * time_ps).sum() / light.sum())
+        late.append(mean - (1000.0 - delay_ps + lifetime_ps))
+    assert np.abs(late).max() < 0.2
+
+
+def test_an_image_shows_a_pulse_when_it_came() -> None:
+    tube = bare_tube(flash(jitter_ps=0.0), offset_counts=0.0)
+    time_ps = tube.time_table_ps(1e4)
+    for number, delay_ps in enumerate(np.linspace(0.0, 20.0, 6)):
+        light = tube.analog(shot_of(delay_ps=delay_ps, number=number)).sum(axis=1).astype(float)
+        mean = float((light * time_ps).sum() / light.sum())
+        assert mean == pytest.approx(1000.0 - delay_ps, abs=0.2)
+
+
+def test_edges_of_an_image_are_as_bright_as_its_middle() -> None:
+    """Photo-electrons beyond an edge light it as much as those within light what is beyond."""
+
+    class Lamp(FakeWorld):
+        def streak_electrons(self, start_s: float, exposure_s: float, time: Any, wave: Any) -> Any:
+            return 2e3 * np.multiply.outer(np.diff(time) / 20.0, np.diff(wave) / 0.5)
+
+    tube = bare_tube(Lamp(), columns=400, nonlinearity=0.0, offset_counts=0.0)
+    image = tube.analog(shot_of(nm_per_px=0.01)).astype(float)
+    middle = image[50:-50, 50:-50].mean()
+    for edge in (image[0], image[-1], image[1], image[-2]):
+        assert edge.mean() == pytest.approx(middle, rel=0.03)
+    for edge in (image[:, 0], image[:, -1], image[:, 1], image[:, -2]):
+        assert edge.mean() == pytest.approx(middle, rel=0.03)
+    counted = tube._expected(shot_of(nm_per_px=0.01), 0.0)
+    assert counted[0].sum() == pytest.approx(counted[250].sum(), rel=1e-3)
+    assert counted[-1].sum() == pytest.approx(counted[250].sum(), rel=1e-3)
 
 
 def test_what_would_destroy_the_tube_is_noted() -> None:

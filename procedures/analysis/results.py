@@ -111,4 +111,7 @@ def _one(value: float | None, error: float | None) -> str:
     if error is None or not math.isfinite(error) or error <= 0:
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
+    if digits > 6 and abs(value) < 1e-3:
+        power = math.floor(math.log10(max(abs(value), error)))
+        return f"({_one(value / 10.0**power, error / 10.0**power)})e{power}"
     return f"{value:.{digits}f} +- {error:.{digits}f}"

@@ -26,7 +26,7 @@ from sim_drivers.link import WireDevice
 from sim_drivers.serving import WorldServer
 
 IN_PROCESS, TCP, PTY, SERVED = "in process", "tcp", "pty", "served"
-DEVICE_SPEED = {"stripe": 10.0, "attenuator": 10.0, "monochromator": 10.0}
+DEVICE_SPEED = {"stripe": 40.0, "attenuator": 20.0, "monochromator": 20.0}
 """How much faster a served device lives, where it moves; the driver's time-outs stay."""
 
 SERVED_WITH: dict[str, dict[str, Any]] = {"hamamatsu-remoteex": {"app_start_s": 0.5}}

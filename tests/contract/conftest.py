@@ -17,7 +17,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
     kind = metafunc.cls
     if kind is None or "mounted" not in metafunc.fixturenames:
         return
-    quick = metafunc.function.__name__ in (kind.QUICK | {"test_says_who_it_is"})
+    quick = metafunc.function.__name__ in kind.QUICK
     chosen = [one for one in backends(kind.BENCH_ROLE) if quick or one.mounting == IN_PROCESS]
     metafunc.parametrize("mounted", chosen, indirect=True, ids=str)
 

@@ -22,7 +22,7 @@ class TestShutter(_Ours, contract.ShutterContract):
     """SC10."""
 
     BENCH_ROLE = "shutter"
-    QUICK: ClassVar[set[str]] = {"test_opens_and_shuts", "test_says_how_it_is"}
+    QUICK: ClassVar[set[str]] = {"test_opens_and_shuts"}
 
 
 class TestAttenuator(_Ours, contract.AttenuatorContract):
