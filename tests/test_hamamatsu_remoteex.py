@@ -553,7 +553,8 @@ def test_an_image_takes_little_time() -> None:
     camera, device, _ = simulated(rows=508, columns=640)
     camera.set_mcp_gain(40)
     camera.acquire(ANALOG, 10)
-    shot = device.units.shot("ai", 10, 0.0, 0)
+    shot = dataclasses.replace(device.units.shot("ai", 10, 0.0, 0), open=True)
+    assert shot.swept
     best = []
     for render in (device.tube.analog, lambda s: device.tube.counting(s, 30.0)):
         took = []
