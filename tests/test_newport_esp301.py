@@ -809,3 +809,20 @@ def test_an_error_whose_answer_is_lost_is_not_taken_for_none():
     b.wire.plan = [("late", 0)] * 5
     found, sure = b.driver.faults()
     assert sure and [fault.code for fault in found] == [6]
+
+
+@pytest.mark.parametrize("kind", ["stuck", "limit", "identity", "restart"])
+def test_what_goes_wrong_in_the_controller_is_never_passed_over(kind: str) -> None:
+    clock = VirtualClock()
+    device = SimulatedESP301(clock, None, seed=3)
+    stage = ESP301Stage(device.link(ESP301Stage), clock)
+    stage.connect()
+    stage.home()
+    assert kind in device.FAULTS
+    device.fault(kind, True)
+    with pytest.raises(InstrumentError):
+        stage.connect() if kind == "identity" else stage.move_to(4.0)
+    device.fault(kind, False)
+    stage.recover()
+    stage.home()
+    assert stage.move_to(4.0) == pytest.approx(4.0, abs=0.005)

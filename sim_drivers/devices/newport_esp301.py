@@ -13,7 +13,7 @@ import math
 import re
 from collections import deque
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from instruments.clock import Clock
 from sim_drivers.devices.esp301_axis import (
@@ -104,6 +104,7 @@ class SimulatedESP301(WireDevice):
     """
 
     SHARED = True
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"identity", "stuck", "limit", "restart"})
 
     def __init__(
         self,
@@ -134,6 +135,8 @@ class SimulatedESP301(WireDevice):
         self.seed = seed
         self.slit_axis = axis
         self.identity, self.stage = identity, stage
+        self.impostor = False  # faults: another controller answers
+        self._switches_mm = switches_mm
         self.latency_s = latency_s
         self.position_decimals = position_decimals
         self.limit_silence_s, self.silence_drops = limit_silence_s, silence_drops
@@ -195,6 +198,23 @@ class SimulatedESP301(WireDevice):
                 axis.power(False, now)
                 axis.power_up()
             self._start_up(now)
+
+    def fault(self, kind: str, active: bool) -> None:
+        """See WireDevice.fault; with `limit` a switch answers wherever the slit's stage stands."""
+        axis = self.axes[self.slit_axis]
+        match kind:
+            case "stuck":
+                axis.stuck = active
+            case "limit":
+                here = axis.true_mm(self.clock.now())
+                axis.switches_mm = (here, here) if active else self._switches_mm
+            case "identity":
+                self.impostor = active
+            case "restart":
+                if active:
+                    self.restart()
+            case _:
+                super().fault(kind, active)
 
     def state(self) -> dict[str, float]:
         """Return the counters that key the noise, and where the stages stand."""
@@ -338,7 +358,7 @@ class SimulatedESP301(WireDevice):
     def _controller(self, name: str) -> None:
         match name:
             case "VE":
-                self._reply(self.identity)
+                self._reply("VT-80 Version 1.12" if self.impostor else self.identity)
             case "TE":
                 self._reply(str(self._errors.popleft()[0] if self._errors else 0))
             case "TB":
