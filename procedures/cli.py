@@ -7,13 +7,14 @@ Everything a person reads goes to standard error; standard output carries one JS
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
 
 app = typer.Typer(
     name="gainbench",
@@ -22,22 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-BenchOption = Annotated[
-    Path | None, typer.Option("--bench", help="Bench file (bench.toml); none: simulated bench.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the run file.")]
-
-
-def say(text: str) -> None:
-    """Tell the person at the terminal."""
-    print(text, file=sys.stderr)
-
-
-def put(data: Any) -> None:
-    """Print the JSON object."""
-    print(json.dumps(data, allow_nan=False), flush=True)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The commands of gainbench that have a file of their own; light to import."""
