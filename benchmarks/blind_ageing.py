@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind import draw
+from blind_power_sweep import draw
 from blind_report import Found, study
 
 from instruments import config

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind import STRIPE_CM, draw
+from blind_power_sweep import STRIPE_CM, draw
 from blind_report import Found, study
 
 from instruments import config

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind import draw as draw_film
+from blind_power_sweep import draw as draw_film
 from blind_report import Found
 
 from instruments import config

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind import Row, table
-from blind import draw as draw_film
+from blind_power_sweep import Row, table
+from blind_power_sweep import draw as draw_film
 from blind_report import study
 
 from instruments import config

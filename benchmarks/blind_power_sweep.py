@@ -5,7 +5,7 @@ of 15 records, and some that end soon after threshold), takes each on the simula
 the run file, and prints for each result: median bias in units of its standard error, coverage of
 one and two standard errors, and how many had none.
 
-    python benchmarks/blind.py [--samples 40] [--seed 1] [--processes 2]
+    python benchmarks/blind_power_sweep.py [--samples 40] [--seed 1] [--processes 2]
 """
 
 from __future__ import annotations
