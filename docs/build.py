@@ -27,6 +27,7 @@ NOT_OPTIONS = {"self", "adapter", "link", "resource", "clock", "name", "sdk"}
 TABLES = (
     ("bench", bench_tables.BenchTable),
     ("pump", bench_tables.PumpTable),
+    ("spectrograph", bench_tables.SpectrographTable),
     ("instruments.ROLE", bench_tables.InstrumentTable),
     ("limits", bench_tables.LimitsTable),
     ("interlock", bench_tables.InterlockTable),

@@ -336,7 +336,9 @@ def _join_spectrograph(bench: Bench) -> None:
     geometry = Geometry(
         focal_length_mm=getattr(mono, "focal_length_mm", Geometry.focal_length_mm),
         half_angle_deg=getattr(mono, "half_angle_deg", Geometry.half_angle_deg),
+        offset_error_nm=bench.config.spectrograph.wavelength_unc_nm,
     )
+    uncalibrated_nm = geometry.offset_error_nm
     calibration = bench.calibrations.get("monochromator")
     if calibration is not None:
         table = bench.config.instruments.get("camera")
@@ -349,5 +351,9 @@ def _join_spectrograph(bench: Bench) -> None:
         geometry = calibrated_geometry(calibration, geometry)
     limits = bench.config.limits
     bench.spectrograph = Spectrograph(
-        mono, camera, geometry, Limits(limits.exposure_min_s, limits.exposure_max_s, "s")
+        mono,
+        camera,
+        geometry,
+        Limits(limits.exposure_min_s, limits.exposure_max_s, "s"),
+        uncalibrated_nm=uncalibrated_nm,
     )

@@ -86,6 +86,13 @@ class PumpTable(StrictTable):
         return self.stripe_width_mm * self.stripe_length_mm * 0.01
 
 
+class SpectrographTable(StrictTable):
+    """[spectrograph]: what monochromator and camera make together."""
+
+    wavelength_unc_nm: NotNegative = 0.05
+    """Uncertainty of the wavelength axis before it is calibrated (nm, one sigma)."""
+
+
 class InstrumentTable(BaseModel):
     """[instruments.ROLE]: which driver, where, and the driver's own options."""
 

@@ -27,6 +27,7 @@ from instruments.bench_tables import (
     SampleTable,
     SimulatedBenchTable,
     SimulationTable,
+    SpectrographTable,
     StrictTable,
 )
 from instruments.errors import ConfigError
@@ -49,6 +50,7 @@ class BenchConfig(StrictTable):
 
     bench: BenchTable = BenchTable()
     pump: PumpTable | None = None
+    spectrograph: SpectrographTable = SpectrographTable()
     instruments: dict[
         Literal[
             "attenuator",
@@ -189,6 +191,7 @@ __all__ = [
     "SampleTable",
     "SimulatedBenchTable",
     "SimulationTable",
+    "SpectrographTable",
     "default",
     "load",
     "parse",

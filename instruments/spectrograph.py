@@ -97,7 +97,10 @@ def load_geometry(path: Path, base: Geometry) -> Geometry:
 
 
 class Spectrograph:
-    """Spectra in counts, on a wavelength axis in nm."""
+    """Spectra in counts, on a wavelength axis in nm.
+
+    uncalibrated_nm: one standard deviation of the axis with a grating that was not calibrated.
+    """
 
     def __init__(
         self,
@@ -105,11 +108,14 @@ class Spectrograph:
         camera: Camera,
         geometry: Geometry | None = None,
         exposure_limits: Limits | None = None,
+        *,
+        uncalibrated_nm: float = Geometry.offset_error_nm,
     ) -> None:
         self.monochromator = monochromator
         self.camera = camera
         self.geometry = geometry or Geometry()
         self._exposure_limits = exposure_limits
+        self._uncalibrated_nm = uncalibrated_nm
         self._axis: npt.NDArray[np.float64] | None = None
 
     @property
@@ -130,7 +136,7 @@ class Spectrograph:
         """One standard deviation of the axis (nm), with the present grating."""
         if self.geometry.holds_for(self.monochromator.grating.grooves_per_mm):
             return self.geometry.offset_error_nm
-        return Geometry.offset_error_nm
+        return self._uncalibrated_nm
 
     @property
     def exposure_limits(self) -> Limits:

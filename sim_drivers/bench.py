@@ -128,6 +128,7 @@ class SimulatedBench:
                 wrong.jitter_ps,
             ),
             seed=settings.seed,
+            wavelength_unc_nm=config.spectrograph.wavelength_unc_nm,
             optics=self.arrangement.optics,
             lamp=wrong.lamp if self.arrangement.lamp else None,
         )

@@ -1,7 +1,8 @@
 """What the bench gets wrong: as declared, and as drawn by seed.
 
 For the World. `Imperfections` is `[simulation.bench]`; `draw_errors` makes of it, and of the
-uncertainties that `[pump]` declares, the errors of one bench. A calibration is to find them.
+uncertainties that `[pump]` and `[spectrograph]` declare, the errors of one bench. A calibration is
+to find them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ class DrawnErrors:
 
 
 def draw_errors(
-    imperfections: Imperfections, seed: int, energy_rel_unc: float, area_rel_unc: float
+    imperfections: Imperfections,
+    seed: int,
+    energy_rel_unc: float,
+    area_rel_unc: float,
+    wavelength_unc_nm: float,
 ) -> DrawnErrors:
     """Return the errors of a bench by seed; none where `calibration_errors` is off."""
     drawn = generator(seed, "calibration", 0).standard_normal(8)
@@ -59,7 +64,7 @@ def draw_errors(
         theta0_deg=0.02 * drawn[2],
         transmission_max=0.995 + 0.002 * drawn[3],
         transmission_min=5e-4 * math.exp(0.2 * drawn[4]),
-        offset_nm=0.03 * drawn[5],
+        offset_nm=wavelength_unc_nm * drawn[5],
         focal_length_rel=0.001 * drawn[6],
         tilt_deg=0.1 * drawn[7],
     )

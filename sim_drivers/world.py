@@ -35,6 +35,7 @@ class World:
     Args:
         clock: the bench's clock. sample: what lies under the pump. pump: as said to be.
         imperfections: what the bench gets wrong. seed: keys everything that is drawn.
+        wavelength_unc_nm: of the spectrograph's axis, as it is said to be.
         optics: the spectrograph in front of the CCD. lamp: in its place from the beginning, see
         `set_lamp`.
     """
@@ -47,6 +48,7 @@ class World:
         imperfections: Imperfections,
         seed: int = 0,
         *,
+        wavelength_unc_nm: float = 0.0,
         optics: Optics | None = None,
         lamp: str | None = None,
     ) -> None:
@@ -72,7 +74,9 @@ class World:
         self._grooves_per_mm = 600.0
         self._lamp: str | None = None
         self._drifting_since_s = 0.0
-        found = draw_errors(imperfections, seed, pump.energy_rel_unc, pump.area_rel_unc)
+        found = draw_errors(
+            imperfections, seed, pump.energy_rel_unc, pump.area_rel_unc, wavelength_unc_nm
+        )
         self.energy_scale, self.area_scale = found.energy_scale, found.area_scale
         self.theta0_deg = found.theta0_deg
         self.transmission_max = found.transmission_max

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from instruments import config
+from instruments.bench import open_bench
 from instruments.clock import VirtualClock
 from instruments.errors import ConfigError
 from sim_drivers.arrangements import EVERYTHING, arrangement
@@ -149,3 +150,16 @@ def test_every_instrument_of_a_bench_can_be_made(measurement: str) -> None:
     assert state["world.age_days"] == 0.0
     made.restore(state)
     assert made.state() == state
+
+
+def test_the_axis_is_off_by_what_is_declared_of_it() -> None:
+    def offset_nm(text: str) -> float:
+        return bench("power-sweep", text).world.dispersion.errors.offset_nm
+
+    usual = offset_nm("")
+    assert usual != 0.0
+    assert offset_nm("[spectrograph]\nwavelength_unc_nm = 0.2") == pytest.approx(4.0 * usual)
+    text = "[simulation]\nseed = 4\n[spectrograph]\nwavelength_unc_nm = 0.2"
+    roles = ("monochromator", "camera")
+    with open_bench(config.parse(text), roles, measurement="power-sweep") as opened:
+        assert opened.need_spectrograph().wavelength_unc_nm == 0.2
