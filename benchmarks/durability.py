@@ -51,7 +51,7 @@ def queue(folder: Path, points: int) -> Path:
 
 
 def started() -> RunStart:
-    """Return the start of that sweep: three numbers and a spectrum in each record."""
+    """Return the start of that sweep: numbers and a spectrum in each record, some with another."""
     wavelength = np.linspace(480.0, 560.0, PIXELS)
     return RunStart(
         STARTED_S,
@@ -60,6 +60,8 @@ def started() -> RunStart:
             Column("shots", "1", "Laser shots", "uint32"),
             Column("time", "s", "Time"),
             Column("spectrum", "counts", "Counts", "uint16", ("wavelength",)),
+            Column("kept", "", "1 if it has another", "uint8"),
+            Column("other", "counts", "Now and then", "uint16", ("wavelength",), where="kept"),
         ],
         [Axis("wavelength", wavelength, "nm", "Wavelength")],
         signal="spectrum",
@@ -71,12 +73,22 @@ def started() -> RunStart:
 
 def record(number: int) -> dict[str, Any]:
     """Return record `number`, every value of which tells which record it is of."""
+    spectrum = ((np.arange(PIXELS) * 7 + number * 131) % 60000 + 1).astype(np.uint16)
+    kept = number % 3 == 1
     return {
         "fluence": 0.5 + number,
         "shots": 1000 + number,
         "time": 10.0 * number,
-        "spectrum": ((np.arange(PIXELS) * 7 + number * 131) % 60000 + 1).astype(np.uint16),
+        "spectrum": spectrum,
+        "kept": int(kept),
+        "other": spectrum[::-1] if kept else None,
     }
+
+
+def column(name: str, rows: int) -> np.ndarray[Any, Any]:
+    """Return what a column of a run of so many records holds."""
+    values = [record(number)[name] for number in range(rows)]
+    return np.array([one for one in values if one is not None])
 
 
 def record_run(folder: Path, rows: int) -> tuple[WriteLog, Path]:
@@ -122,12 +134,11 @@ def _compare(run: RunFile, promised: int) -> str:
     rows = run.rows_complete
     if rows < promised:
         return "acknowledged rows lost"
-    wanted = [record(number) for number in range(rows)]
     for name in record(0):
-        values = run.records(name)
-        if len(values) != rows:
+        values, wanted = run.records(name), column(name, rows)
+        if len(values) != len(wanted):
             return "columns of different length"
-        if rows and not np.array_equal(values, np.array([one[name] for one in wanted])):
+        if len(wanted) and not np.array_equal(values, wanted):
             return "wrong values"
     if run.status not in ("interrupted", "finished"):
         return f"status {run.status}"

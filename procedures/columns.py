@@ -19,6 +19,8 @@ class Column:
 
     dtype: a numpy name; text only of fixed length ("S16"). The column of the uncertainties of X is
     called X_errors.
+    where: for arrays that few records have: an earlier column of 0 and 1. A record with 0 there
+    gives None, and nothing is stored for it; the k-th array belongs to the k-th record with 1.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Column:
     long_name: str
     dtype: str = "float64"
     axes: tuple[str, ...] = ()
+    where: str = ""
 
 
 @dataclass(frozen=True, eq=False)

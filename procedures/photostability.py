@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,15 +52,11 @@ class Photostability(SpectrumSeries):
         Column("band_counts", "counts", "Sum over the whole band, background included"),
         Column("peak_counts", "counts", "Sum over the stimulated line, background included"),
         Column("wing_counts", "counts", "Sum over the short-wave wing, background included"),
-        Column("kept", "", "1 if the spectrum was kept (0: zeros in its place)", "uint8"),
-        *SPECTRUM_COLUMNS[:2],
-        Column(
-            "background",
-            "counts",
-            "Same exposure, shutter closed (none during the exposure)",
-            "uint32",
-            ("wavelength",),
-        ),
+        Column("kept", "", "1 if the spectrum was kept", "uint8"),
+        Column("dark_taken", "", "1 if it has a background (not in the exposure)", "uint8"),
+        *SPECTRUM_COLUMNS[:1],
+        replace(SPECTRUM_COLUMNS[1], where="kept"),
+        replace(SPECTRUM_COLUMNS[2], where="dark_taken"),
     )
 
     fluence_uJ_cm2 = Number("fluence", units="uJ/cm^2", minimum=1e-3, maximum=1e5, default=57.0)
@@ -211,6 +208,7 @@ class Photostability(SpectrumSeries):
             "leg": int(point["leg"]),
             "exposed_shots": self._exposed,
             "kept": int(point["keep"]),
+            "dark_taken": int(point["leg"] != EXPOSURE),
         }
 
     # ---- the bench ------------------------------------------------------------------------------
@@ -229,15 +227,12 @@ class Photostability(SpectrumSeries):
             & (axis <= float(self.decisions[f"{name}_max_nm"]))
             for name in WINDOWS
         }
-        self._nothing = np.zeros(len(axis), dtype=np.uint32)
 
     def resumed(self, last_record: Mapping[str, Any]) -> None:
         """Go on with the shots that the exposure has had."""
         super().resumed(last_record)
         if last_record:
             self._exposed = max(self._exposed, int(last_record["exposed_shots"]))
-            if int(last_record["leg"]) == EXPOSURE:
-                self._background = None  # such a record has none
 
     def _choose_windows(self) -> None:
         """Find band, line and wing in two looks, weak and at the fluence of the exposure."""
@@ -319,7 +314,7 @@ class Photostability(SpectrumSeries):
         for name, inside in self._pixels.items():
             found[f"{name}_counts"] = float(found["spectra"][inside].sum(dtype=np.int64))
         if not point["keep"]:
-            found["spectra"] = self._nothing
+            found["spectra"] = None
         return found
 
     def _block(self, point: Point) -> Record:
@@ -327,6 +322,7 @@ class Photostability(SpectrumSeries):
         bench, light = self.bench, self._light
         spectrograph, pump = bench.need_spectrograph(), bench.pump
         if not light.on:
+            self._background = None  # hours old when the next one is wanted
             spectrograph.set_exposure_s(self._exposure_s)
             light.fluence_uJ_cm2 = point["fluence_uJ_cm2"]  # until it is measured
         counted = pump.shots
@@ -345,7 +341,8 @@ class Photostability(SpectrumSeries):
         finally:
             self._exposed += pump.shots - counted
         length_mm = float(pump.source.stripe_length_mm or 0.0)
-        found = self._row(point, fluence, exposure, self._nothing, length_mm)
+        nothing = np.zeros(0, dtype=np.uint32)
+        found = {**self._row(point, fluence, exposure, nothing, length_mm), "background": None}
         if exposure.saturated:  # kept, and flagged; the next ones are shorter
             self._exposure_s = self._whole_shots(0.6 * exposure.exposure_s)
             spectrograph.set_exposure_s(self._exposure_s)

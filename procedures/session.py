@@ -123,7 +123,7 @@ def go_on(path: Path, bench_file: Path | None, report: Report, *, quiet: bool = 
         started = bool(run.columns)
         resume_from: dict[str, Any] | None = None
         if started:
-            last = {c: run.records(c)[-1] for c in run.columns} if records else {}
+            last = run.last_record()
             resume_from = {
                 "records": records,
                 "decisions": run.decisions,

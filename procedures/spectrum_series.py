@@ -159,7 +159,9 @@ class SpectrumSeries(Measurement):
         if last_record:
             exposure_s, frames = float(last_record["exposure"]), int(last_record["accumulations"])
             self._exposure_s = exposure_s
-            self._background = (exposure_s, frames, np.asarray(last_record["background"]))
+            self._background = None
+            if last_record["background"] is not None:
+                self._background = (exposure_s, frames, np.asarray(last_record["background"]))
             # Stand where the interrupted part stood: the next move then takes as long.
             self.bench.pump.set_fluence(float(last_record["fluence_setpoint"]))
 

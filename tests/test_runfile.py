@@ -100,11 +100,39 @@ def test_records_come_back(tmp_path: Path) -> None:
     with RunFile(run(tmp_path)) as file:
         assert (file.status, file.rows_complete) == ("finished", ROWS)
         for name in durability.record(0):
-            wanted = np.array([durability.record(number)[name] for number in range(ROWS)])
-            assert np.array_equal(file.records(name), wanted)
+            assert np.array_equal(file.records(name), durability.column(name, ROWS))
         assert file.state == {"time_s": ROWS - 1.0, "dose": 1.0}
         assert file.log[0][2] == "the first session"
     assert [one.suffix for one in tmp_path.iterdir()] == [".h5"]
+
+
+def test_an_array_that_few_records_have_costs_the_others_nothing(tmp_path: Path) -> None:
+    writer = started(tmp_path)
+    write(writer, 0, 5)
+    with pytest.raises(ValueError, match="other: an array was given where kept is 0"):
+        writer.append({**durability.record(5), "other": durability.record(4)["other"]})
+    with pytest.raises(ValueError, match="other: the array is"):
+        writer.append({**durability.record(5), "kept": 1})
+    writer.close("aborted")
+    writer = resume_writer(writer.path)
+    write(writer, 5, 9)
+    writer.wait_durable()
+    with RunFile(writer.path) as file:  # beside its writer
+        assert file.rows_of("other").tolist() == [1, 4, 7]
+    writer.close("finished")
+    store_results(writer.path, {}, "none")
+    with RunFile(writer.path) as file:
+        assert file.rows_of("other").tolist() == [1, 4, 7]
+        assert np.array_equal(file.records("other"), durability.column("other", 9))
+        assert file.rows_of("time").tolist() == list(range(9))
+        last = file.last_record()
+        assert (last["other"], last["kept"], last["shots"]) == (None, 0, 1008)
+        assert np.array_equal(last["spectrum"], durability.record(8)["spectrum"])
+
+
+def test_a_column_that_says_where_stands_first() -> None:
+    with pytest.raises(ValueError, match="spectrum: 'kept' is no column"):
+        Packer([SPECTRUM, ("kept", np.dtype("uint8"), ())], (), {"spectrum": "kept"})
 
 
 def test_a_bench_without_state_can_be_recorded(tmp_path: Path) -> None:

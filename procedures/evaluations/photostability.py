@@ -10,7 +10,6 @@ from procedures.analysis.results import Analysis
 from procedures.running.runfile import RunFile
 
 _WINDOWS = ("band", "peak", "wing")
-_EXPOSURE = 2
 
 
 def evaluate_photostability(
@@ -23,7 +22,7 @@ def evaluate_photostability(
         exposed_shots=np.asarray(run.records("exposed_shots"), dtype=np.float64),
         dose_J_cm2=np.asarray(run.records("dose")),
         counts=np.column_stack([run.records(f"{name}_counts") for name in _WINDOWS]),
-        background=_dark(run, leg),
+        background=_dark(run, len(leg)),
         exposure_s=np.asarray(run.records("exposure")),
         accumulations=np.asarray(run.records("accumulations")),
         shots=np.asarray(run.records("shots")),
@@ -39,12 +38,11 @@ def evaluate_photostability(
     return analyze_photostability(data), data
 
 
-def _dark(run: RunFile, leg: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+def _dark(run: RunFile, records: int) -> npt.NDArray[np.float64]:
     """Return the dark counts of each window, NaN during the exposure, (N, 3)."""
     wavelength_nm, decisions = run.axis("wavelength"), run.decisions
-    found = np.full((len(leg), len(_WINDOWS)), np.nan)
-    taken = np.flatnonzero(leg != _EXPOSURE)
-    background = run.records("background")[taken]
+    found = np.full((records, len(_WINDOWS)), np.nan)
+    taken, background = run.rows_of("background"), run.records("background")
     for column, name in enumerate(_WINDOWS):
         inside = wavelength_nm >= float(decisions[f"{name}_min_nm"])
         inside &= wavelength_nm <= float(decisions[f"{name}_max_nm"])

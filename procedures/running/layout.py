@@ -181,7 +181,28 @@ def _column_json(column: Column) -> dict[str, Any]:
         "long_name": column.long_name,
         "dtype": column.dtype,
         "axes": list(column.axes),
+        "where": column.where,
     }
+
+
+def stored_columns(acquisition: h5py.Group) -> list[Column]:
+    """Return the columns of a started file, in the order in which they are written."""
+    return [
+        Column(
+            one["name"],
+            one["unit"],
+            one["long_name"],
+            one["dtype"],
+            tuple(one["axes"]),
+            one.get("where", ""),
+        )
+        for one in json.loads(acquisition["columns"].asstr()[()])
+    ]
+
+
+def length(series: h5py.Group, column: Column, rows: int) -> int:
+    """Return how many values a column has for the first so many records of its group."""
+    return int(np.count_nonzero(series[column.where][:rows])) if column.where else rows
 
 
 def _write_instrument(entry: h5py.Group, start: RunStart) -> None:
@@ -280,6 +301,8 @@ def _create_column(records: h5py.Group, column: Column, axes: Mapping[str, Axis]
     )
     made.attrs["units"] = column.unit
     made.attrs["long_name"] = column.long_name
+    if column.where:
+        made.attrs["where"] = column.where
 
 
 def rows_per_chunk(shape: tuple[int, ...], dtype: Any) -> int:

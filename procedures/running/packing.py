@@ -26,13 +26,26 @@ Shaped: TypeAlias = tuple[str, "np.dtype[Any]", tuple[int, ...]]
 
 
 class Packer:
-    """Packs records of the given columns (name, type, shape) with the bench's state."""
+    """Packs records of the given columns (name, type, shape) with the bench's state.
 
-    def __init__(self, columns: Sequence[Shaped], state_names: Sequence[str]) -> None:
+    where: array column -> the column of 0 and 1 that says which records have one (see Column).
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Shaped],
+        state_names: Sequence[str],
+        where: Mapping[str, str] | None = None,
+    ) -> None:
         self._names = frozenset(name for name, _, _ in columns)
         self._order = [name for name, _, _ in columns]
         self._scalars = [(name, dtype.newbyteorder("<")) for name, dtype, s in columns if not s]
         self._arrays = [(name, dtype, shape) for name, dtype, shape in columns if shape]
+        self._where = dict(where or {})
+        for name, flag in self._where.items():
+            scalars = [one for one, _, shape in columns if not shape]
+            if flag not in scalars or self._order.index(flag) > self._order.index(name):
+                raise ValueError(f"{name}: {flag!r} is no column of single values before it")
         self._state_names = tuple(state_names)
         self._unknown = (float("nan"),) * len(self._state_names)
         self._pick = _picker([name for name, _ in self._scalars])
@@ -57,15 +70,31 @@ class Packer:
             values = [_fit_scalar(name, record[name], dtype) for name, dtype in self._scalars]
             row = self._struct.pack(*values, *states)
         arrays = self._arrays
-        return row, tuple([_fit_array(name, record[name], dt, sh) for name, dt, sh in arrays])
+        if not self._where:
+            return row, tuple([_fit_array(name, record[name], dt, sh) for name, dt, sh in arrays])
+        return row, tuple([self._fit_some(record, name, dt, sh) for name, dt, sh in arrays])
+
+    def _fit_some(
+        self, record: Mapping[str, Any], name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """Return the array of a record; an empty one where its flag says that there is none."""
+        flag = self._where.get(name)
+        if flag is None or record[flag]:
+            return _fit_array(name, record[name], dtype, shape)
+        if record[name] is not None:
+            raise ValueError(f"{name}: an array was given where {flag} is 0; give None")
+        return np.empty((0, *shape[1:]), dtype)
 
     def blocks(self, records: Sequence[Packed]) -> tuple[dict[str, npt.NDArray[Any]], Any]:
-        """Return packed records as one array for each column, and the states, (n, k)."""
+        """Return packed records as one array for each column, and the states, (n, k).
+
+        A column with a `where` has an array for each record that has one.
+        """
         rows = np.frombuffer(b"".join([row for row, _ in records]), self._row)
         found = {name: np.ascontiguousarray(rows[name]) for name, _ in self._scalars}
         for number, (name, _, shape) in enumerate(self._arrays):
             joined = np.concatenate([arrays[number] for _, arrays in records])
-            found[name] = joined.reshape(len(records), *shape)
+            found[name] = joined.reshape(-1, *shape)
         states = np.ascontiguousarray(rows[_STATE])
         if not self._state_names:  # the file keeps a column all the same
             states = np.full((len(records), 1), np.nan)

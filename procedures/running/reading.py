@@ -219,10 +219,40 @@ class RunFile:
 
     @_guarded
     def records(self, name: str) -> npt.NDArray[Any]:
-        """Return a column, (rows, ...), cut at the rows that are complete."""
+        """Return a column, (rows, ...), cut at the rows that are complete.
+
+        Of a column that not every record has a value of, those that there are: see `rows_of`.
+        """
+        stored = self._column(name)
+        where = stored.attrs.get("where")
+        end = self.rows_complete if where is None else len(self.rows_of(name))
+        return np.asarray(stored[:end])
+
+    @_guarded
+    def rows_of(self, name: str) -> npt.NDArray[np.intp]:
+        """Return which records the values of a column belong to, (values,)."""
+        where = self._column(name).attrs.get("where")
+        if where is None:
+            return np.arange(self.rows_complete)
+        return np.flatnonzero(self._file[layout.RECORDS][where][: self.rows_complete])
+
+    @_guarded
+    def last_record(self) -> dict[str, Any]:
+        """Return the last complete record, {} if there is none; None for what it has not."""
+        last, found = self.rows_complete - 1, {}
+        for name in self.columns if last >= 0 else ():
+            rows = self.rows_of(name) if "where" in self._column(name).attrs else None
+            if rows is None:
+                found[name] = self._column(name)[last]
+            else:
+                has = len(rows) and rows[-1] == last
+                found[name] = self._column(name)[len(rows) - 1] if has else None
+        return found
+
+    def _column(self, name: str) -> Any:
         if name not in self.columns:
             raise NotARunFile(self.path, f"it has no column {name!r}")
-        return np.asarray(self._file[layout.RECORDS][name][: self.rows_complete])
+        return self._file[layout.RECORDS][name]
 
     @_guarded
     def unit(self, name: str) -> str:

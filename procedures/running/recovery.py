@@ -88,13 +88,19 @@ def _mended_copy(path: Path, target: Path) -> int:
             rows = int(acquisition["rows_complete"][()])
             if layout.RECORDS not in file:
                 return rows
-            series = [file[layout.RECORDS][name] for name in _column_names(file)]
-            series.append(acquisition["bench_state"])
-            rows = min([rows, *(len(ds) for ds in series)])
-            for ds in series:
-                if rows:
-                    ds[rows - 1]  # the last complete row must be readable
-                ds.resize(rows, axis=0)
+            records, state = file[layout.RECORDS], acquisition["bench_state"]
+            columns = layout.stored_columns(acquisition)
+            whole = [records[column.name] for column in columns if not column.where]
+            rows = min([rows, len(state), *(len(ds) for ds in whole)])
+            for column in columns:
+                if column.where:  # as many records as their arrays suffice for
+                    seen = np.cumsum(records[column.where][:rows] != 0)
+                    rows = int(np.searchsorted(seen, len(records[column.name]), side="right"))
+            ends = [(column, layout.length(records, column, rows)) for column in columns]
+            for ds, end in [(state, rows), *((records[c.name], n) for c, n in ends)]:
+                if end:
+                    ds[end - 1]  # the last complete row must be readable
+                ds.resize(end, axis=0)
             acquisition["rows_complete"][()] = rows
         trim(target)
         return rows
@@ -114,10 +120,6 @@ def _carry_end(mended: Path, rebuilt: Path) -> None:
         if old[status][()] in (b"finished", b"aborted", b"failed"):
             for name in (status, "entry/end_time"):
                 new[name][()] = old[name][()]
-
-
-def _column_names(file: h5py.File) -> list[str]:
-    return [one["name"] for one in json.loads(file[f"{layout.ACQUISITION}/columns"].asstr()[()])]
 
 
 def _rebuilt_copy(path: Path, target: Path) -> int:
@@ -160,8 +162,9 @@ def _rebuilt_copy(path: Path, target: Path) -> int:
 
 def _replay(file: h5py.File, blocks: list[bytes], rows: int) -> int:
     """Append blocks of the journal; return the rows there are then."""
-    series = [file[layout.RECORDS][name] for name in _column_names(file)]
-    series.append(file[f"{layout.ACQUISITION}/bench_state"])
+    columns = layout.stored_columns(file[layout.ACQUISITION])
+    series = [(file[layout.RECORDS][column.name], column.where) for column in columns]
+    series.append((file[f"{layout.ACQUISITION}/bench_state"], ""))
     parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in series]
     end = rows
     for block in blocks:
@@ -169,14 +172,19 @@ def _replay(file: h5py.File, blocks: list[bytes], rows: int) -> int:
         if first != end:
             raise ValueError(f"the journal goes on at row {first}, the file ends at {end}")
         offset = 16
-        for ds, part in zip(series, parts, strict=True):
-            shape = (count, *ds.shape[1:])
+        flags: dict[str, int] = {}
+        for (ds, where), part in zip(series, parts, strict=True):
+            shape = (flags[where] if where else count, *ds.shape[1:])
             items = int(np.prod(shape, dtype=np.int64))
-            part.append(np.frombuffer(block, ds.dtype, items, offset).reshape(shape))
+            values = np.frombuffer(block, ds.dtype, items, offset).reshape(shape)
+            part.append(values)
             offset += items * ds.dtype.itemsize
+            flags[ds.name.rpartition("/")[2]] = int(np.count_nonzero(values))
         end += count
-    for ds, part in zip(series, parts, strict=True):
-        if part:
-            ds.resize(end, axis=0)
-            ds[rows:] = np.concatenate(part)
+    for (ds, _), part in zip(series, parts, strict=True):
+        if sum(map(len, part)):
+            values = np.concatenate(part)
+            begun = len(ds)
+            ds.resize(begun + len(values), axis=0)
+            ds[begun:] = values
     return end

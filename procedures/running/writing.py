@@ -19,7 +19,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from procedures.columns import Column
 from procedures.running import layout, lock, room
 from procedures.running.header import RunStart
 from procedures.running.journal import LOG, ROWS, STATE, Journal
@@ -74,21 +73,19 @@ class RunWriter:
 
     def _open_series(self) -> None:
         """Find what will be written, and from here on write as SWMR."""
-        columns = [
-            Column(one["name"], one["unit"], one["long_name"], one["dtype"], tuple(one["axes"]))
-            for one in json.loads(self._text("columns"))
-        ]
+        acquisition = self._file[layout.ACQUISITION]
+        columns = layout.stored_columns(acquisition)
         records = self._file[layout.RECORDS]
         self._datasets = {column.name: records[column.name] for column in columns}
         self._row_bytes = sum(
             int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
             for ds in self._datasets.values()
         )
-        acquisition = self._file[layout.ACQUISITION]
         self._state = acquisition["bench_state"]
         self._packer = Packer(
             [(name, ds.dtype, ds.shape[1:]) for name, ds in self._datasets.items()],
             json.loads(self._state.attrs["names"]),
+            {column.name: column.where for column in columns if column.where},
         )
         self._counter = acquisition["rows_complete"]
         self._status_field = acquisition["run_status"]
@@ -120,9 +117,6 @@ class RunWriter:
         except BaseException:
             lock.release(path)
             raise
-
-    def _text(self, name: str) -> str:
-        return str(self._file[layout.ACQUISITION][name].asstr()[()])
 
     # ---- what the runner calls --------------------------------------------------------------
 
@@ -295,16 +289,21 @@ class RunWriter:
         first = self._rows - len(records)
         need_space(self.path, 2 * len(records) * self._row_bytes)
         blocks, states = self._packer.blocks(records)
-        series = [*self._datasets.values(), self._state]
-        self._room.ask(sum(_growth(ds, self._rows) for ds in series))
+        # A series may hold fewer values than there are records: each goes on where it ends.
+        series = list(
+            zip([*self._datasets.values(), self._state], [*blocks.values(), states], strict=True)
+        )
+        self._room.ask(sum(_growth(ds, len(ds) + len(block)) for ds, block in series))
         if not self._journal.full:
             place = np.array([first, len(records)], dtype="<u8")
             self._journal.add(ROWS, place, *blocks.values(), states.reshape(-1))
             self._journal.sync()
         with self._hdf5():
-            for ds, block in zip(series, [*blocks.values(), states], strict=True):
-                ds.resize(self._rows, axis=0)
-                ds[first:] = block
+            for ds, block in series:
+                if len(block):
+                    end = len(ds)
+                    ds.resize(end + len(block), axis=0)
+                    ds[end:] = block
 
     def _write_log(self) -> None:
         with self._condition:
