@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from procedures.commands import queue as queue_commands
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(queue_commands.app, name="queue")
 
 
 def main() -> None:

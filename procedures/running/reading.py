@@ -134,6 +134,12 @@ class RunFile:
 
     @property
     @_guarded
+    def queued_time(self) -> str:
+        """When it was queued, ISO 8601."""
+        return self._string("queued_time")
+
+    @property
+    @_guarded
     def start_time(self) -> str:
         """When it started, ISO 8601 ("" if it has not)."""
         return self._string("start_time", self._file["entry"])

@@ -1,0 +1,1 @@
+"""Unattended: the queue and the plan of a night carried out, told about, and reported."""
