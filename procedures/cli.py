@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from procedures.commands import queue as queue_commands
+from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
 
 app = typer.Typer(
@@ -82,6 +83,9 @@ def _fail(
     if as_json:
         put({"error": {"code": code, "message": message, "file": file, "key": key}})
     return exit_code
+
+
+app.command()(runs)
 
 
 @app.command("list")

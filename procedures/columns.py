@@ -1,16 +1,17 @@
 """What a record holds, and along which axes: the vocabulary of measurements and run files.
 
 Names are bare; units are text ("uJ/cm^2", "nm", "1", "" for what has none) and live here, not in
-the names. Cheap to import: no file library.
+the names. Cheap to import: no file library, no numpy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)

@@ -261,6 +261,22 @@ class RunFile:
         return self._file[layout.RECORDS][name]
 
     @_guarded
+    def rows(self, name: str, first: int, last: int, step: int = 1) -> npt.NDArray[Any]:
+        """Return the rows `first` to `last` (excluded) of a column, every `step`-th; no others."""
+        if name not in self.columns:
+            raise NotARunFile(self.path, f"it has no column {name!r}")
+        end = max(first, min(last, self.rows_complete))
+        return np.asarray(self._file[layout.RECORDS][name][first:end:step])
+
+    @_guarded
+    def shape(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Return what one record holds in a column: its shape (() for a number) and type."""
+        if name not in self.columns:
+            raise NotARunFile(self.path, f"it has no column {name!r}")
+        column = self._file[layout.RECORDS][name]
+        return tuple(column.shape[1:]), column.dtype
+
+    @_guarded
     def unit(self, name: str) -> str:
         """Return the unit of a column."""
         return str(self._file[layout.RECORDS][name].attrs.get("units", ""))
