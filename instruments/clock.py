@@ -9,12 +9,13 @@ a thread on the wall clock, called in line on the virtual one.
 from __future__ import annotations
 
 import abc
+import contextlib
 import heapq
 import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,34 @@ class Ticket:
         self._cancelled.set()
 
 
+_SLICE_S = 0.05  # of real time: so soon a guarded sleep is seen to be over
+
+
 class Clock(abc.ABC):
     """Time in seconds since 1970 (UTC), and waiting for it."""
+
+    def __init__(self) -> None:
+        self._checks: dict[int, Callable[[], None]] = {}
+
+    @contextlib.contextmanager
+    def guarded(self, check: Callable[[], None]) -> Iterator[None]:
+        """Have `check` called while this thread sleeps inside the block; what it raises ends it.
+
+        So a run that is aborted, or darkened by its interlock, does not wait out its exposure.
+        """
+        me = threading.get_ident()
+        before = self._checks.get(me)
+        self._checks[me] = check
+        try:
+            yield
+        finally:
+            if before is None:
+                self._checks.pop(me, None)
+            else:
+                self._checks[me] = before
+
+    def _check(self) -> Callable[[], None] | None:
+        return self._checks.get(threading.get_ident()) if self._checks else None
 
     @abc.abstractmethod
     def now(self) -> float:
@@ -70,6 +97,7 @@ class WallClock(Clock):
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
             raise ValueError(f"the clock's speed must be positive, not {speed}")
+        super().__init__()
         self.speed = speed
         self._start = time.time()
         self._monotonic = time.monotonic()
@@ -80,8 +108,19 @@ class WallClock(Clock):
 
     def sleep(self, seconds: float) -> None:
         """See Clock.sleep."""
-        if seconds > 0:
+        if not seconds > 0:
+            return
+        check = self._check()
+        if check is None:
             time.sleep(seconds / self.speed)
+            return
+        end = time.monotonic() + seconds / self.speed
+        while True:
+            check()
+            left = end - time.monotonic()
+            if left <= 0.0:
+                return
+            time.sleep(min(left, _SLICE_S))
 
     def every(self, period_s: float, function: Callable[[], object]) -> Ticket:
         """See Clock.every; runs on a daemon thread of its own."""
@@ -99,6 +138,7 @@ class VirtualClock(Clock):
     """A clock that only sleeping moves; as deterministic as its user."""
 
     def __init__(self, start: float | None = None) -> None:
+        super().__init__()
         self._now = time.time() if start is None else start
         self._due: list[tuple[float, int, float, Callable[[], object], Ticket]] = []
         self._order = itertools.count()
@@ -127,6 +167,9 @@ class VirtualClock(Clock):
                     self._in_call = False
                 self._push(max(self._now, moment + period), period, function, ticket)
             self._now = max(self._now, end)
+            check = self._check() if not self._in_call else None
+        if check is not None:
+            check()
 
     def every(self, period_s: float, function: Callable[[], object]) -> Ticket:
         """See Clock.every."""

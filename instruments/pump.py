@@ -165,6 +165,11 @@ class PumpBeam:
         return self._current
 
     @property
+    def current(self) -> Fluence | None:
+        """The fluence as last measured, None if it has not been since the attenuator moved."""
+        return self._current
+
+    @property
     def is_open(self) -> bool:
         """Whether this beam has opened its shutter (what the blade says: shutter.is_open)."""
         return self._opened_s is not None

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from procedures.commands import control
 from procedures.commands import queue as queue_commands
 from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
@@ -26,6 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue_commands.app, name="queue")
+
+app.command()(control.status)
+app.command()(control.pause)
+app.command()(control.abort)
 
 
 def main() -> None:

@@ -214,6 +214,7 @@ class _Hurried(Clock):
     """A clock whose pauses are short until an instrument has answered."""
 
     def __init__(self, instrument: Any, clock: Clock) -> None:
+        super().__init__()
         self._instrument, self._clock = instrument, clock
 
     def now(self) -> float:

@@ -46,12 +46,13 @@ class Needs:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a whole plan asks: points, seconds, shots, dose (J/cm2), highest fluence."""
+    """What a whole plan asks: points, seconds, shots, dose (J/cm2); seconds of each point, (n,)."""
 
     points: int
     seconds: float
     shots: int
     dose_J_cm2: float
+    point_seconds: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 class Control:
@@ -61,6 +62,7 @@ class Control:
         self._running = threading.Event()
         self._running.set()
         self._abort = threading.Event()
+        self._at_once = threading.Event()
 
     def pause(self) -> None:
         """Stop before the next point."""
@@ -74,6 +76,16 @@ class Control:
         """End the run before the next point."""
         self._abort.set()
         self._running.set()
+
+    def abort_now(self) -> None:
+        """End the run in the middle of a point, which is then not recorded."""
+        self._at_once.set()
+        self.abort()
+
+    @property
+    def aborted_now(self) -> bool:
+        """Whether the run is to end without waiting for its point."""
+        return self._at_once.is_set()
 
     @property
     def paused(self) -> bool:
@@ -203,7 +215,7 @@ class Measurement(Procedure):  # type: ignore[misc]
         Raises:
             LimitError: a point asks for what the bench does not allow; it names the point.
         """
-        seconds, shots, dose = 0.0, 0, 0.0
+        seconds, shots, dose = [], 0, 0.0
         points = self.plan()
         for number, point in enumerate(points, start=1):
             needs = self.needs(point)
@@ -213,7 +225,7 @@ class Measurement(Procedure):  # type: ignore[misc]
                 raise LimitError(
                     f"point {number} of {len(points)}: {error}", key=error.key
                 ) from None
-            seconds += needs.seconds
+            seconds.append(needs.seconds)
             shots += needs.shots
             dose += needs.dose_J_cm2
         allowed = self.bench.config.limits.dose_max_J_cm2
@@ -223,7 +235,7 @@ class Measurement(Procedure):  # type: ignore[misc]
                 "take fewer points or a lower fluence",
                 key="limits.dose_max_J_cm2",
             )
-        return Forecast(len(points), seconds, shots, dose)
+        return Forecast(len(points), sum(seconds), shots, dose, tuple(seconds))
 
     def _check_setpoints(self, setpoints: Mapping[str, float]) -> None:
         if "fluence_uJ_cm2" in setpoints:

@@ -13,17 +13,26 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import open_bench
+from instruments.bench import Bench, open_bench
 from instruments.config import BenchConfig, default, load, parse
 from instruments.errors import BenchError, ConfigError
-from procedures.measurement import Forecast, Measurement
+from procedures.measurement import Control, Forecast, Measurement
 from procedures.parameters import toml_value
 from procedures.registry import measurement as find_measurement
+from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
 from procedures.running.runfile import RunFile, create_queued
-from procedures.running.runner import Outcome, carry_out
+from procedures.running.runner import Listener, Outcome, carry_out
 
-__all__ = ["Description", "forecast", "go_on", "measure", "parse_settings"]
+__all__ = [
+    "Control",
+    "Description",
+    "forecast",
+    "go_on",
+    "measure",
+    "parse_settings",
+    "run_queued",
+]
 
 Report = Callable[[str], None]
 _BAD_INPUT = ConfigError.exit_code
@@ -85,8 +94,14 @@ def measure(
     report: Report,
     *,
     quiet: bool = False,
+    bench: Bench | None = None,
+    control: Control | None = None,
+    listener: Listener | None = None,
 ) -> Outcome:
     """Queue a run in a new file and carry it out.
+
+    bench: open already, and left open; control: to pause and abort it by, made beforehand;
+    listener: follows the run instead of the progress display. Works from any thread.
 
     Raises what was wrong with the input (bench file, parameters, limits), where that shows only
     with the bench open; the file, which holds nothing then, is taken away again.
@@ -102,27 +117,37 @@ def measure(
             file=str(folder),
         ) from error
     report(f"run file: {path}")
-    with _display(quiet) as listener:
-        outcome = carry_out(path, measurement, config, listener=listener, report=report)
+    outcome = _perform(
+        path, measurement, config, description, report, quiet, bench, control, listener
+    )
     if outcome.error is not None and outcome.exit_code == _BAD_INPUT and not outcome.records:
         path.unlink(missing_ok=True)
         raise outcome.error
     return outcome
 
 
-def go_on(path: Path, bench_file: Path | None, report: Report, *, quiet: bool = False) -> Outcome:
-    """Go on with a run that is not finished, from its first missing point."""
+def go_on(
+    path: Path,
+    bench_file: Path | None,
+    report: Report,
+    *,
+    quiet: bool = False,
+    bench: Bench | None = None,
+    control: Control | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Go on with a run that is not finished, from its first missing point; see `measure`."""
     with RunFile(path) as run:
         status, records = run.status, run.rows_complete
         if status == "finished":
             raise CannotResume(f"{path}: the run is finished, there is nothing to go on with")
-        if status in ("running", "paused"):
-            raise CannotResume(f"{path}: the run is {status} now")
+        if run.being_written:
+            raise CannotResume(f"{path}: the run is {status} now, by {lock.owner(path)}")
         name, parameters = run.measurement, run.parameters
-        config = _same_bench(run.bench_toml, run.bench_file, bench_file)
-        started = bool(run.columns)
+        about = Description(run.sample, run.spot, run.operator)
+        config = _same_bench(run.bench_toml, run.bench_file, bench_file, bench)
         resume_from: dict[str, Any] | None = None
-        if started:
+        if run.columns:
             last = run.last_record()
             resume_from = {
                 "records": records,
@@ -133,15 +158,70 @@ def go_on(path: Path, bench_file: Path | None, report: Report, *, quiet: bool = 
                 "dose": last.get("dose", 0.0),
             }
     measurement = build(name, parameters)
-    report(f"going on with {path} after {records} records")
-    with _display(quiet) as listener:
+    if resume_from is not None:
+        report(f"going on with {path} after {records} records")
+    return _perform(
+        path, measurement, config, about, report, quiet, bench, control, listener, resume_from
+    )
+
+
+def run_queued(
+    path: Path,
+    report: Report,
+    *,
+    bench_file: Path | None = None,
+    quiet: bool = True,
+    bench: Bench | None = None,
+    control: Control | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Carry out a run file that waits, or go on with one that is not finished.
+
+    The file tells measurement, parameters, and (unless bench_file or bench is given) the bench. It
+    stays whatever happens: what was wrong is its status and the last line of its log. See
+    `measure` for the rest.
+
+    Raises:
+        NotARunFile: it is none. CannotResume: it is finished. ConfigError, ParameterError: what it
+            holds is not allowed here. FileInUse: somebody carries it out already.
+    """
+    return go_on(
+        path, bench_file, report, quiet=quiet, bench=bench, control=control, listener=listener
+    )
+
+
+def _perform(
+    path: Path,
+    measurement: Measurement,
+    config: BenchConfig,
+    about: Description,
+    report: Report,
+    quiet: bool,
+    bench: Bench | None,
+    control: Control | None,
+    listener: Listener | None,
+    resume_from: Mapping[str, Any] | None = None,
+) -> Outcome:
+    if control is not None:
+        measurement.control = control
+    with contextlib.ExitStack() as shown:
+        follower = listener if listener is not None else shown.enter_context(_display(quiet))
         return carry_out(
-            path, measurement, config, listener=listener, report=report, resume_from=resume_from
+            path,
+            measurement,
+            config,
+            listener=follower,
+            report=report,
+            resume_from=resume_from,
+            bench=bench,
+            about=about,
         )
 
 
-def _same_bench(text: str, file: str, chosen: Path | None) -> BenchConfig:
-    """Return the bench named on the command line, or the one that the run file holds."""
+def _same_bench(text: str, file: str, chosen: Path | None, opened: Bench | None) -> BenchConfig:
+    """Return the bench that is open or was named, or the one that the run file holds."""
+    if opened is not None:
+        return opened.config
     if chosen is not None:
         return load(chosen)
     if not text and not file:

@@ -1,7 +1,8 @@
 """Who writes a run file: a lock beside it, that names host, process and when it was started.
 
-A lock of a process that is gone is no lock; one of another host is believed for as long as it is
-there.
+A lock of a process that is gone is no lock; one of another host, or one that this user may not
+read, is believed for as long as it is there. While a run is carried out its lock also says how the
+run can be spoken to (`contact`); so only its user may read it, where the system allows that.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -55,7 +57,16 @@ class Owner:
             return False
 
     def __str__(self) -> str:
+        if not self.pid:
+            return "another user"
         return f"process {self.pid} on {self.host}"
+
+
+_UNKNOWN = Owner("", 0, 0.0)
+"""Who holds a lock that this user may not read: taken to be alive."""
+_reserved: dict[Path, bool] = {}
+"""Files that a run of this process holds; whether their writer has the lock meanwhile."""
+_guard = threading.Lock()
 
 
 def me() -> Owner:
@@ -87,7 +98,7 @@ def lock_path(path: Path) -> Path:
 def owner(path: Path) -> Owner | None:
     """Return who holds the lock of a run file; None if nobody does."""
     try:
-        found = json.loads(lock_path(path).read_text(encoding="utf-8"))
+        found = contact(path)
         return Owner(
             str(found["host"]),
             int(found["pid"]),
@@ -96,8 +107,23 @@ def owner(path: Path) -> Owner | None:
         )
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return _UNKNOWN
     except (OSError, ValueError, KeyError, TypeError):
         return None  # written by a process that died while writing it
+
+
+def contact(path: Path) -> Mapping[str, Any]:
+    """Return all that the lock of a run file says; OSError or ValueError if it cannot be read."""
+    found = json.loads(lock_path(path).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("a lock is a table")
+    return found
+
+
+def left_behind(path: Path) -> bool:
+    """Whether there is a lock of a process that is gone."""
+    return lock_path(path).exists() and owner(path) != me()
 
 
 def is_being_written(path: Path) -> bool:
@@ -107,10 +133,26 @@ def is_being_written(path: Path) -> bool:
 
 
 def acquire(path: Path) -> None:
-    """Take the lock; FileInUse if a living process (this one, too) holds it."""
+    """Take the lock; FileInUse if a living process (this one, too) holds it.
+
+    Inside `reserved`, the run's own writer takes and gives back what the run holds.
+    """
+    key = _key(path)
+    with _guard:
+        if key in _reserved:
+            if _reserved[key]:
+                raise FileInUse(f"{path} is being written by {me()}")
+            _reserved[key] = True
+            return
+    _take(path, {})
+
+
+def _take(path: Path, more: Mapping[str, Any]) -> None:
     lock = lock_path(path)
     written = lock.with_name(f"{lock.name}.{os.getpid()}-{threading.get_ident()}")
-    written.write_text(json.dumps(asdict(me())), encoding="utf-8")
+    number = os.open(written, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with open(number, "w", encoding="utf-8") as file:
+        file.write(json.dumps({**asdict(me()), **more}))
     try:
         for _ in range(2):
             try:
@@ -118,7 +160,10 @@ def acquire(path: Path) -> None:
             except FileExistsError:
                 found = owner(path)
                 if found is not None and found.alive:
-                    raise FileInUse(f"{path} is being written by {found}") from None
+                    raise FileInUse(
+                        f"{path} is being written by {found}"
+                        + ("" if found.pid else f"; if that is long over, remove {lock.name}")
+                    ) from None
                 lock.unlink(missing_ok=True)
                 continue
             return
@@ -129,6 +174,11 @@ def acquire(path: Path) -> None:
 
 def release(path: Path) -> None:
     """Give the lock back."""
+    key = _key(path)
+    with _guard:
+        if key in _reserved:
+            _reserved[key] = False
+            return
     with contextlib.suppress(OSError):
         lock_path(path).unlink(missing_ok=True)
 
@@ -141,3 +191,22 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         release(path)
+
+
+@contextlib.contextmanager
+def reserved(path: Path, more: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the lock for a whole run, from before its bench is opened; `more` is told in it."""
+    key = _key(path)
+    _take(path, more)
+    with _guard:
+        _reserved[key] = False
+    try:
+        yield
+    finally:
+        with _guard:
+            _reserved.pop(key, None)
+        release(path)
+
+
+def _key(path: Path) -> Path:
+    return Path(os.path.abspath(path))

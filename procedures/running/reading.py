@@ -100,6 +100,11 @@ class RunFile:
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
     @property
+    def being_written(self) -> bool:
+        """Whether a living process (this one, too) carries it out or writes it now."""
+        return self._alive or lock.owner(self.path) is not None
+
+    @property
     @_guarded
     def stored_status(self) -> str:
         """The status as written."""

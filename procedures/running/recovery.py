@@ -38,7 +38,7 @@ def recover(path: Path) -> bool:
     """
     if lock.is_being_written(path):
         raise lock.FileInUse(f"{path} is being written by {lock.owner(path)}")
-    left_over = lock.lock_path(path).exists() or journal_path(path).exists()
+    left_over = lock.left_behind(path) or journal_path(path).exists()
     if not left_over and _opens(path):
         return False
     lock.acquire(path)

@@ -8,8 +8,9 @@ line in the log that says why. Who starts it (command, night, window) listens th
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,15 +19,19 @@ from instruments.bench import Bench, open_bench
 from instruments.config import BenchConfig
 from instruments.errors import BenchError, InterlockTripped
 from procedures.measurement import Forecast, Measurement
-from procedures.running.describe import describe_start
+from procedures.running import lock
+from procedures.running.control_server import ControlServer
+from procedures.running.describe import Description, describe_start
 from procedures.running.header import RunStart
 from procedures.running.recovering import Recovery
-from procedures.running.runfile import RunWriter, mark_status, resume_writer
+from procedures.running.runfile import RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
+from procedures.running.view import RunView
 
 log = logging.getLogger(__name__)
 
 ABORTED = 130
+_NOBODY = Description()
 
 
 class Listener(Protocol):
@@ -56,14 +61,16 @@ class Outcome:
 class _File:
     """The run file as the runner uses it; until it is started, log lines wait."""
 
-    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, report: Callable[[str], None], followers: _Followers) -> None:
         self.path = path
         self.report = report
         self.writer: RunWriter | None = None
         self.waiting: list[tuple[float, str, str]] = []
+        self.followers = followers
 
     def log(self, level: str, text: str, moment: float) -> None:
         self.report(text)
+        self.followers.logged(moment, level, text)
         if self.writer is None:
             self.waiting.append((moment, level, text))
         else:
@@ -76,6 +83,45 @@ class _File:
         self.waiting.clear()
 
 
+class _Followers:
+    """All who follow a run: what is known of it, who listens over its socket, the caller."""
+
+    def __init__(self, view: RunView, listener: Listener | None) -> None:
+        self.view = view
+        self.server: ControlServer | None = None
+        self._listener = listener
+
+    def started(self, measurement: Measurement, forecast: Forecast) -> None:
+        self.view.started(forecast)
+        if self.server is not None:
+            self.server.started()
+        if self._listener is not None:
+            self._listener.started(measurement, forecast)
+
+    def recorded(self, count: int, record: Mapping[str, Any]) -> None:
+        self.view.records = count
+        if self.server is not None:
+            self.server.recorded(count, record)
+        if self._listener is not None:
+            self._listener.recorded(record)
+
+    def progress(self, percent: float) -> None:
+        if self.server is not None:
+            self.server.progress(percent)
+        if self._listener is not None:
+            self._listener.progress(percent)
+
+    def logged(self, moment: float, level: str, text: str) -> None:
+        self.view.logged(moment, level, text)
+        if self.server is not None:
+            self.server.logged(moment, level, text)
+
+    def state(self, state: str) -> None:
+        self.view.state = state
+        if self.server is not None:
+            self.server.state(state)
+
+
 def carry_out(
     path: Path,
     measurement: Measurement,
@@ -84,8 +130,13 @@ def carry_out(
     listener: Listener | None = None,
     report: Callable[[str], None] = log.info,
     resume_from: Mapping[str, Any] | None = None,
+    bench: Bench | None = None,
+    about: Description = _NOBODY,
 ) -> Outcome:
     """Run a measurement into its queued (or not finished) file.
+
+    From whatever thread; signals are heeded in the main one. `measurement.control` pauses and
+    aborts it, and so do other processes over the socket that the lock beside the file names.
 
     Args:
         path: the run file, queued; or to be resumed, if `resume_from` is given.
@@ -93,26 +144,91 @@ def carry_out(
         config: the bench file.
         listener: follows the run. report: told what happens, a line at a time.
         resume_from: "records" (already in the file), "decisions" and "state" of the bench.
+        bench: open already; it is left open, and safe.
+        about: the sample and its spot, as the file has them.
+
+    Raises:
+        FileInUse: somebody carries out this file already; it is left alone.
+        WriteFailed: nothing can be written beside the file.
     """
-    file = _File(path, report)
+    total = len(measurement.plan())
+    view = RunView(path, measurement, total, about.sample, about.spot)
+    if resume_from is not None:
+        view.records = int(resume_from["records"])
+    followers = _Followers(view, listener)
+    with contextlib.ExitStack() as held:
+        server = _served(view, measurement)
+        more: dict[str, Any] = {}
+        if server is not None:
+            held.callback(server.close)
+            more = {"port": server.port, "token": server.token}
+        try:
+            held.enter_context(lock.reserved(path, more))
+        except OSError as error:
+            raise WriteFailed(f"{path} cannot be written ({error})") from error
+        followers.server = server
+        outcome = _carry_out(
+            _File(path, report, followers),
+            measurement,
+            _opened(config, measurement, report, bench),
+            resume_from,
+            total,
+        )
+        view.records = outcome.records
+        view.error = str(outcome.error or "")
+        followers.state(outcome.status)
+    return outcome
+
+
+def _served(view: RunView, measurement: Measurement) -> ControlServer | None:
+    """Open the run's socket; a run does not fail for want of one."""
+    try:
+        return ControlServer(view, measurement.control)
+    except OSError as error:
+        log.warning("this run cannot be spoken to from other programs (%s)", error)
+        return None
+
+
+@contextlib.contextmanager
+def _opened(
+    config: BenchConfig,
+    measurement: Measurement,
+    report: Callable[[str], None],
+    bench: Bench | None,
+) -> Iterator[Bench]:
+    if bench is not None:
+        for role in measurement.roles():
+            bench.need(role)
+        yield bench
+        return
+    with open_bench(
+        config,
+        measurement.roles(),
+        measurement=measurement.MEASUREMENT,
+        medium=getattr(measurement, "medium", None),
+        report=report,
+    ) as opened:
+        yield opened
+
+
+def _carry_out(
+    file: _File,
+    measurement: Measurement,
+    opened: contextlib.AbstractContextManager[Bench],
+    resume_from: Mapping[str, Any] | None,
+    total: int,
+) -> Outcome:
     error: BaseException | None = None
     records = int(resume_from["records"]) if resume_from else 0
-    total = len(measurement.plan())
     clock_now: Callable[[], float] | None = None
     with Signals() as signals:
         try:
-            with open_bench(
-                config,
-                measurement.roles(),
-                measurement=measurement.MEASUREMENT,
-                medium=getattr(measurement, "medium", None),
-                report=report,
-            ) as bench:
+            with opened as bench:
                 clock_now = bench.clock.now
+                asked = _Asked(measurement, signals)
                 try:
-                    records = _measure(
-                        file, measurement, bench, signals, listener, resume_from, records
-                    )
+                    with bench.clock.guarded(asked.check):
+                        records = _measure(file, measurement, bench, signals, resume_from, records)
                 finally:
                     signals.finish()
                     file.log("info", "making the bench safe", clock_now())
@@ -135,7 +251,19 @@ def carry_out(
         records, failure = _close(file, status, text, moment, records)
         if failure is not None and error is None:
             error, status = failure, "failed"
-    return Outcome(path, status, records, _plain(error), _exit_code(error))
+    return Outcome(file.path, status, records, _plain(error), _exit_code(error))
+
+
+class _Asked:
+    """What ends a run in the middle of a point: `check` raises it, once."""
+
+    def __init__(self, measurement: Measurement, signals: Signals) -> None:
+        self._measurement, self._signals = measurement, signals
+
+    def check(self) -> None:
+        """Raise Stopped if the run is to end, as the first signal would."""
+        if self._measurement.control.aborted_now:
+            self._signals.stop()
 
 
 def _measure(
@@ -143,13 +271,17 @@ def _measure(
     measurement: Measurement,
     bench: Bench,
     signals: Signals,
-    listener: Listener | None,
     resume_from: Mapping[str, Any] | None,
     records: int,
 ) -> int:
     count = records
+    followers = file.followers
+    followers.view.bench = bench
     measurement.bench = bench
     measurement.first_point = records
+    if measurement.control.aborted:
+        raise Stopped
+    bench.pump.shots, bench.pump.dose_J_cm2 = 0, 0.0  # a bench that was open may have had others
     if resume_from is not None:
         measurement.decisions.update(resume_from["decisions"])
     forecast = measurement.check_limits()
@@ -185,8 +317,7 @@ def _measure(
             file.start(resume_writer(file.path))
     writer = file.writer
     assert writer is not None
-    if listener is not None:
-        listener.started(measurement, forecast)
+    followers.started(measurement, forecast)
 
     def emit(topic: str, content: Any) -> None:
         nonlocal count
@@ -194,13 +325,13 @@ def _measure(
             with signals.deferred():
                 writer.append(content, bench.state())
                 count += 1
-            if listener is not None:
-                listener.recorded(content)
-        elif topic == "progress" and listener is not None:
-            listener.progress(float(content))
+            followers.recorded(count, content)
+        elif topic == "progress":
+            followers.progress(float(content))
 
     def paused(is_paused: bool) -> None:
         writer.set_status("paused" if is_paused else "running")
+        followers.state("paused" if is_paused else "running")
         file.log("info", "paused" if is_paused else "going on", bench.clock.now())
 
     measurement.take = recovery.take

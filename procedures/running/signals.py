@@ -44,6 +44,10 @@ class Signals:
         self._previous.clear()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Do as a signal does, in whatever thread: raise Stopped, once, not while deferred."""
         if self._done:
             return
         if self._depth:

@@ -1,0 +1,160 @@
+"""Speaking to runs that go on, from another process: find them, ask, pause, abort, follow.
+
+The other end of `control_server.py`. A run is found by the lock beside its file; only its user can
+read the token there. For the commands, the window and whoever shows a run elsewhere; cheap to
+import.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from instruments.errors import BenchError
+from procedures.running import lock
+
+_PATIENCE_S = 5.0
+
+
+class NotRunning(BenchError):
+    """There is no run to speak to, or it does not answer."""
+
+    exit_code = 2
+    code = "not-running"
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run that a living process carries out: its file, and how it is spoken to."""
+
+    path: Path
+    owner: lock.Owner
+    port: int
+    token: str = field(repr=False)
+
+    def ask(self, command: str, **more: Any) -> dict[str, Any]:
+        """Send a command and return the answer; NotRunning if there is none, or a refusal."""
+        with self._connected() as stream:
+            return self._exchange(stream, command, more)
+
+    def status(self) -> dict[str, Any]:
+        """Ask how the run is: state, records, percent, left_s, shutter, log ..."""
+        return self.ask("status")
+
+    def pause(self) -> dict[str, Any]:
+        """Have it wait before the next point, shutter closed."""
+        return self.ask("pause")
+
+    def go_on(self) -> dict[str, Any]:
+        """End its pause."""
+        return self.ask("go_on")
+
+    def abort(self) -> dict[str, Any]:
+        """Have it end now, safe; what is recorded stays and can be gone on with."""
+        return self.ask("abort")
+
+    def follow(self, *, arrays: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield what happens, until the run has ended: first how it is now, then its events.
+
+        With `arrays`, those of a record are numpy arrays under "arrays"; a slow reader gets fewer
+        records ("event": "dropped" says how many it missed).
+
+        Raises NotRunning if the connection breaks before the run has ended.
+        """
+        with self._connected() as stream:
+            yield {"event": "status", **self._exchange(stream, "subscribe", {"arrays": arrays})}
+            stream.settimeout(None)
+            while True:
+                event = self._line(stream)
+                if "arrays" in event:
+                    event["arrays"] = {k: _decoded(v) for k, v in event["arrays"].items()}
+                yield event
+                if event.get("event") == "ended":
+                    return
+
+    def _connected(self) -> _Stream:
+        try:
+            return _Stream(socket.create_connection(("127.0.0.1", self.port), _PATIENCE_S))
+        except OSError as error:
+            raise NotRunning(f"{self.path}: its process does not answer ({error})") from None
+
+    def _exchange(self, stream: _Stream, command: str, more: dict[str, Any]) -> dict[str, Any]:
+        asked = {**more, "token": self.token, "command": command}
+        try:
+            stream.send(json.dumps(asked).encode() + b"\n")
+        except OSError as error:
+            raise NotRunning(f"{self.path}: its process does not answer ({error})") from None
+        answer = self._line(stream)
+        if not answer.pop("ok", False):
+            raise NotRunning(f"{self.path}: {command} was refused: {answer.get('error')}")
+        return answer
+
+    def _line(self, stream: _Stream) -> dict[str, Any]:
+        try:
+            found = json.loads(stream.line() or b"null")
+        except (OSError, ValueError) as error:
+            raise NotRunning(f"{self.path}: its process does not answer ({error})") from None
+        if not isinstance(found, dict):
+            raise NotRunning(f"{self.path}: the run has ended, or its process has")
+        return found
+
+
+class _Stream:
+    """A connection, line by line."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._file = connection.makefile("rb")
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._socket.settimeout(seconds)
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def line(self) -> bytes:
+        return self._file.readline()
+
+
+def remote(path: Path) -> RemoteRun:
+    """Return the run that is carried out into a file; NotRunning if none is."""
+    held = lock.owner(path)
+    if held is None or not held.alive:
+        raise NotRunning(f"{path}: no run is going on there")
+    if held.host != lock.me().host:
+        raise NotRunning(f"{path}: it is carried out by {held}; ask there")
+    try:
+        found = lock.contact(path)
+        return RemoteRun(path, held, int(found["port"]), str(found["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NotRunning(f"{path}: {held} writes it, but cannot be spoken to") from None
+
+
+def find(data_dir: Path) -> list[RemoteRun]:
+    """Return the runs that go on in a folder, those of other users and hosts left out."""
+    found = []
+    for one in sorted(data_dir.glob("*.h5.lock")):
+        try:
+            found.append(remote(one.with_name(one.name.removesuffix(".lock"))))
+        except NotRunning:
+            continue
+    return found
+
+
+def _decoded(sent: dict[str, Any]) -> Any:
+    kind = "<u4" if sent["dtype"] == "uint32" else "<f4"
+    return np.frombuffer(base64.b64decode(sent["base64"]), kind).reshape(sent["shape"])
