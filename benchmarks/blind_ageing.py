@@ -1,6 +1,6 @@
 """Is the ageing analysis honest? Blind series of power sweeps over films drawn at random.
 
-Films as in the blind power sweeps, with a threshold that changes by -0.2 to 1 % a day, swept on
+Films as in the blind power sweeps, with a threshold that rises by up to 1 % a day, swept on
 three to five days within a month.
 
     python benchmarks/blind_ageing.py [--samples 16] [--seed 1] [--processes 2]
@@ -8,32 +8,25 @@ three to five days within a month.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind_power_sweep import draw
 from blind_report import Found, study
-
-from instruments import config
-from procedures.evaluation import evaluate
-from procedures.session import Description, measure
+from blind_stripe import bench_text, draw_film, results_of
 
 
-def draw_film(rng: np.random.Generator) -> tuple[dict[str, Any], list[float]]:
+def draw_aged(rng: np.random.Generator) -> tuple[dict[str, Any], list[float]]:
     """Return the parameters of a film that ages, and the days of its sweeps."""
-    found = {key: float(value) for key, value in draw(rng).items()}
+    found = {key: float(value) for key, value in draw_film(rng).items()}
     found["ageing_per_day"] = float(rng.uniform(0.0, 0.01))
     days = np.cumsum(rng.uniform(2.0, 8.0, rng.integers(2, 5)))
     return found, [0.0, *(round(float(day), 1) for day in days)]
 
 
-def one(number: int) -> Found:
+def one(number: int, keep: Path | None = None) -> Found:
     """Sweep and analyse one film over days."""
-    parameters, days = draw_film(np.random.default_rng(number))
-    lines = [f"{key} = {value!r}" for key, value in parameters.items()]
-    text = f"[simulation]\nseed = {number}\n[simulation.sample]\n" + "\n".join(lines)
+    parameters, days = draw_aged(np.random.default_rng(number))
     threshold, reference = parameters["threshold_uJ_cm2"], parameters["gain_fluence_uJ_cm2"]
     settings = {
         "fluence_min_uJ_cm2": 0.1 * threshold,
@@ -41,19 +34,7 @@ def one(number: int) -> Found:
         "reference_fluence_uJ_cm2": reference,
         "days": days,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = measure(
-            "ageing",
-            settings,
-            config.parse(text),
-            Description("blind"),
-            Path(folder),
-            lambda _line: None,
-            quiet=True,
-        )
-        if outcome.error is not None:
-            raise outcome.error
-        results = evaluate(outcome.path).analysis.results
+    results = results_of("ageing", number, bench_text(number, parameters), settings, keep)
     rate = parameters["ageing_per_day"]
     true: dict[str, Any] = {
         "threshold_rise_per_day": rate,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind_stripe_length import table
+from blind_report import table
 
 from instruments import config
 from procedures.evaluation import evaluate
@@ -105,7 +105,7 @@ def study(one: Callable[[int], Row], about: str, samples: int) -> None:
     with ProcessPoolExecutor(given.processes) as pool:
         rows = list(pool.map(one, numbers))
     print(f"{given.samples} samples, {time.perf_counter() - start:.0f} s")
-    print("\n".join(table(rows)))
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind_power_sweep import STRIPE_CM, draw
 from blind_report import Found, study
+from blind_stripe import STRIPE_CM
+from blind_stripe import draw_film as draw
 
 from instruments import config
 from procedures.evaluation import evaluate

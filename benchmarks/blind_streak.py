@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind_power_sweep import draw as draw_film
 from blind_report import Found
+from blind_stripe import draw_film
 
 from instruments import config
 from procedures.evaluation import evaluate

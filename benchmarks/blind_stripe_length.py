@@ -8,25 +8,17 @@ would have found, `one` measures and analyses one film. Run alone it prints bias
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blind_power_sweep import Row, table
-from blind_power_sweep import draw as draw_film
-from blind_report import study
+from blind_report import Found, study
+from blind_stripe import PRESET, bench_text, draw_film, results_of
 
-from instruments import config
-from procedures.evaluation import evaluate
-from procedures.session import Description, measure
 from sim_drivers.sample import resolve
 from sim_drivers.sample.results import Circumstances, true_results
 
-__all__ = ["bench_text", "draw", "one", "table", "truth"]
-
 MEASUREMENT = "stripe-length"
-PRESET = "CsPbBr3-9nm"
 
 
 def draw(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -51,32 +43,11 @@ def truth(sample: dict[str, Any], bench: dict[str, Any]) -> dict[str, float]:
     return true_results(MEASUREMENT, resolve(PRESET, sample), circumstances)  # type: ignore[return-value]
 
 
-def bench_text(seed: int, sample: dict[str, Any], bench: dict[str, Any]) -> str:
-    """Return the bench file of a film."""
-    tables = {"simulation.bench": bench, "simulation.sample": sample}
-    parts = [f"[simulation]\nseed = {seed}"]
-    for name, values in tables.items():
-        parts.append(f"[{name}]")
-        parts += [f"{key} = {float(value)!r}" for key, value in values.items()]
-    return "\n".join(parts)
-
-
-def one(number: int, keep: Path | None = None) -> Row:
+def one(number: int, keep: Path | None = None) -> Found:
     """Measure and analyse one film; return (value, stderr, truth) of each result."""
     sample, settings, bench = draw(np.random.default_rng(number))
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = measure(
-            MEASUREMENT,
-            {key: float(value) for key, value in settings.items()},
-            config.parse(bench_text(number, sample, bench)),
-            Description(f"blind {number}"),
-            keep or Path(folder),
-            lambda _line: None,
-            quiet=True,
-        )
-        if outcome.error is not None:
-            raise outcome.error
-        results = evaluate(outcome.path).analysis.results
+    given = {key: float(value) for key, value in settings.items()}
+    results = results_of(MEASUREMENT, number, bench_text(number, sample, bench), given, keep)
     true = truth(sample, bench)
     return {name: (results[name].value, results[name].stderr, float(true[name])) for name in true}
 
