@@ -36,6 +36,8 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+UNNAMED = "unknown"
+"""What a run file calls a sample, or an operator, that was not named."""
 _FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -51,6 +53,19 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def heading(evaluation: Evaluation) -> str:
+    """Return what stands over a figure: the sample if it has a name, else the measurement."""
+    about = evaluation.about
+    spot = f", spot {about['spot']}" if about.get("spot") else ""
+    started = str(about.get("start_time") or "")[:16].replace("T", " ")
+    return ", ".join(part for part in (f"{_named(evaluation)}{spot}", started) if part)
+
+
+def _named(evaluation: Evaluation) -> str:
+    name = str(evaluation.about.get("sample") or "")
+    return name if name not in ("", UNNAMED) else evaluation.measurement.replace("-", " ")
+
+
 def power_sweep_figure(evaluation: Evaluation, path: Path) -> None:
     """Draw spectra against fluence, and intensity and width against fluence with the threshold."""
     import matplotlib
@@ -63,8 +78,7 @@ def power_sweep_figure(evaluation: Evaluation, path: Path) -> None:
         left, right = figure.subplots(1, 2)
         _draw_spectra(left, evaluation)
         _draw_growth(right, evaluation)
-        sample = evaluation.about.get("sample") or "sample"
-        figure.suptitle(f"{sample}, {str(evaluation.about.get('start_time', ''))[:19]}")
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 

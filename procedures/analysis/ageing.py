@@ -17,8 +17,9 @@ import numpy as np
 
 from procedures.analysis.joint_fit import JointFit, fit_jointly
 from procedures.analysis.results import Analysis, FloatArray, Result
-from procedures.analysis.stripe_fit import FitData, model_law
+from procedures.analysis.stripe_fit import FitData
 from procedures.analysis.stripe_model import emitted
+from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_bands import FirstLook, band_intensity, first_look, fit_data
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
 from procedures.analysis.threshold import MODEL_FLOOR, MODEL_TERM, Threshold, find_threshold

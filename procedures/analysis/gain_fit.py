@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from procedures.analysis.gain_model import INDEX, NAMES, Scan, guided_power, seen
 from procedures.analysis.results import FloatArray
 from procedures.analysis.stripe_model import Channels
+from procedures.analysis.stripe_parameters import solved
 
 LENGTH_SIGMA_CM = 3e-5
 """How well a slit comes to a length, one sigma: what its readout does not tell."""
@@ -157,7 +158,7 @@ def fit_gain(
         _add_priors(normal, gradient, theta, free)
         gained = 0.0
         for _trial in range(_DAMPED_TRIALS):
-            step = _solve(normal + damping * np.diag(np.diag(normal)), gradient)
+            step = solved(normal + damping * np.diag(np.diag(normal)), gradient)
             step = np.clip(step, -_LARGEST_STEP[free], _LARGEST_STEP[free])
             moved = theta.copy()
             moved[free] += step
@@ -244,12 +245,6 @@ def _add_priors(
         if len(place):
             normal[place[0], place[0]] += 1.0 / sigma**2
             gradient[place[0]] -= (theta[INDEX[name]] - mean) / sigma**2
-
-
-def _solve(normal: FloatArray, gradient: FloatArray) -> FloatArray:
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(normal), 1e-30))
-    scaled = normal * np.outer(scale, scale)
-    return np.asarray(scale * np.linalg.lstsq(scaled, gradient * scale, rcond=1e-12)[0])
 
 
 def _bounded(thetas: FloatArray) -> FloatArray:

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from procedures.analysis import stripe_fit
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_fit import FitData
+from procedures.analysis.stripe_fit import FitData, fluence_sigma, seen, shift_cost
 from procedures.analysis.stripe_model import INDEX, inversion, pair_share
+from procedures.analysis.stripe_parameters import (
+    DIFFERENCE,
+    LARGEST_STEP,
+    bounded,
+    free_parameters,
+    model_law,
+    prior_cost,
+    priors,
+    solved,
+    tied,
+)
 
 _ITERATIONS = 40
 _IDLE_GAIN = 0.02
@@ -74,10 +84,10 @@ def fit_jointly(days: list[FitData], law: str, start: FloatArray, *, floor: floa
 
     `floor` is the relative error granted to the model in each channel.
     """
-    free = stripe_fit._free(law)
+    free = free_parameters(law)
     sigmas = [np.sqrt(d.variance + (floor * np.maximum(d.signal, 0.0)) ** 2) for d in days]
     state = _State(
-        stripe_fit._tied(law, start.copy()[None])[0],
+        tied(law, start.copy()[None])[0],
         np.zeros((len(days), 2)),
         [np.zeros(len(d.fluence)) for d in days],
     )
@@ -88,7 +98,7 @@ def fit_jointly(days: list[FitData], law: str, start: FloatArray, *, floor: floa
         normal, gradient, back = _equations(days, law, state, sigmas, free)
         better = None
         for _trial in range(10):
-            step = stripe_fit._solve(normal + damping * np.diag(np.diag(normal)), gradient)
+            step = solved(normal + damping * np.diag(np.diag(normal)), gradient)
             candidate = _moved(law, state, free, step, back)
             candidate.cost = _cost(days, law, candidate, sigmas)
             if np.isfinite(candidate.cost) and candidate.cost < state.cost:
@@ -114,7 +124,7 @@ def day_theta(law: str, theta: FloatArray, own: FloatArray) -> FloatArray:
     found = theta.copy()
     ratio = np.array([np.exp(risen)])
     shape = np.exp(theta[INDEX["ln_law_shape"] : INDEX["ln_law_shape"] + 1])
-    model = stripe_fit.model_law(law)
+    model = model_law(law)
     loss = float(np.log(inversion(model, ratio, shape)[0]))
     excitons = np.exp(theta[INDEX["ln_excitons"]]) * np.array([1.0, ratio[0]])
     light = -np.expm1(-excitons) + theta[INDEX["biexciton_yield"]] * pair_share(excitons)
@@ -134,7 +144,7 @@ def _guess_own(days: list[FitData], law: str, state: _State) -> None:
         best = (np.inf, 0.0, 0.0)
         for risen in np.linspace(-0.15, 0.3, 19):
             theta = day_theta(law, state.theta, np.array([risen, 0.0]))
-            light, _ = stripe_fit._seen(data, law, theta[None], np.zeros(len(data.fluence)))
+            light, _ = seen(data, law, theta[None], np.zeros(len(data.fluence)))
             model = np.maximum(light[0] @ data.channels.width_nm, 1e-300)
             apart = np.log(np.maximum(data.signal @ data.channels.width_nm, 1e-300) / model)
             scale = float(np.median(apart))
@@ -145,13 +155,13 @@ def _guess_own(days: list[FitData], law: str, state: _State) -> None:
 
 
 def _cost(days: list[FitData], law: str, state: _State, sigmas: list[FloatArray]) -> float:
-    total = stripe_fit._prior_cost(law, state.theta)
+    total = prior_cost(law, state.theta)
     with np.errstate(over="ignore", invalid="ignore"):
         for data, own, shift, sigma in zip(days, state.own, state.shifts, sigmas, strict=True):
             theta = day_theta(law, state.theta, own)
-            light, _ = stripe_fit._seen(data, law, theta[None], shift)
+            light, _ = seen(data, law, theta[None], shift)
             total += float(np.sum(((data.signal - light[0]) / sigma) ** 2))
-            total += stripe_fit._shift_cost(data, shift)
+            total += shift_cost(data, shift)
     return total
 
 
@@ -175,9 +185,9 @@ def _equations(
     normal, gradient = np.zeros((size, size)), np.zeros(size)
     back: Back = []
     moves = np.zeros((shared, len(state.theta)))
-    moves[np.arange(shared), list(free)] = stripe_fit._DIFFERENCE[list(free)]
-    moved = stripe_fit._tied(law, state.theta + moves)
-    steps = list(stripe_fit._DIFFERENCE[list(free)])
+    moves[np.arange(shared), list(free)] = DIFFERENCE[list(free)]
+    moved = tied(law, state.theta + moves)
+    steps = list(DIFFERENCE[list(free)])
     for number, (data, sigma) in enumerate(zip(days, sigmas, strict=True)):
         own, shift = state.own[number], state.shifts[number]
         sets = [day_theta(law, one, own) for one in (state.theta, *moved)]
@@ -189,10 +199,10 @@ def _equations(
                 sets.append(day_theta(law, state.theta, nudge))
                 places.append(shared + 2 * (number - 1) + which)
                 widths.append(_OWN_STEP)
-        light, along = stripe_fit._seen(data, law, np.array(sets), shift)
+        light, along = seen(data, law, np.array(sets), shift)
         residual, along = (data.signal - light[0]) / sigma, along / sigma
         jacobian = (light[1:] - light[0]) / (np.array(widths)[:, None, None] * sigma)
-        weight = 1.0 / stripe_fit._fluence_sigma(data) ** 2
+        weight = 1.0 / fluence_sigma(data) ** 2
         curvature = np.einsum("nc,nc->n", along, along) + weight
         pull = np.einsum("nc,nc->n", along, residual) - shift * weight
         cross = np.einsum("pnc,nc->pn", jacobian, along)
@@ -202,7 +212,7 @@ def _equations(
         every = np.zeros((size, len(shift)))
         every[places] = cross
         back.append((pull, curvature, every))
-    for index, mean, spread in stripe_fit._priors(law):
+    for index, mean, spread in priors(law):
         place = free.index(index)
         normal[place, place] += 1.0 / spread**2
         gradient[place] -= (state.theta[index] - mean) / spread**2
@@ -211,13 +221,13 @@ def _equations(
 
 def _moved(law: str, state: _State, free: tuple[int, ...], step: FloatArray, back: Back) -> _State:
     shared = len(free)
-    limit = stripe_fit._LARGEST_STEP[list(free)]
+    limit = LARGEST_STEP[list(free)]
     step = step.copy()
     step[:shared] = np.clip(step[:shared], -limit, limit)
     step[shared:] = np.clip(step[shared:], -_LARGEST_OWN_STEP, _LARGEST_OWN_STEP)
     theta = state.theta.copy()
     theta[list(free)] += step[:shared]
-    theta = stripe_fit._bounded(stripe_fit._tied(law, theta[None]))[0]
+    theta = bounded(tied(law, theta[None]))[0]
     own = state.own.copy()
     own[1:] += step[shared:].reshape(-1, 2)
     shifts = [
@@ -236,7 +246,7 @@ def _found(
 ) -> JointFit:
     normal, _, _ = _equations(days, law, state, sigmas, free)
     covariance = np.linalg.pinv(normal, hermitian=True)
-    chi2 = state.cost - stripe_fit._prior_cost(law, state.theta)
+    chi2 = state.cost - prior_cost(law, state.theta)
     degrees = sum(data.signal.size for data in days) - len(normal)
     covariance *= max(1.0, chi2 / max(degrees, 1))
     threshold = free.index(INDEX["ln_threshold"])

@@ -15,31 +15,19 @@ import numpy as np
 
 from procedures.analysis.results import FloatArray
 from procedures.analysis.stripe_model import INDEX, NAMES, Channels, emitted
-
-LAWS = ("poisson", "free poisson", "linear", "logarithmic")
-"""Gain laws that can be supposed; "free poisson" has an occupancy apart from that of the light."""
-
-# What is known of any film before it is measured: wide, and met only where the data are silent.
-_PRIOR = {
-    "ln_excitons": (0.1, 0.7),
-    "ln_absorption": (3.0, 1.0),
-    "ln_direct_ratio": (0.3, 1.5),
-    "biexciton_yield": (0.15, 0.2),
-    "ln_law_shape": (0.1, 1.0),
-    "loss": (0.0, 4.0),
-}
-_BOUNDS = {
-    "ln_excitons": (-4.0, 2.5),
-    "ln_absorption": (-1.0, 5.5),
-    "ln_direct_ratio": (-6.0, 6.0),
-    "biexciton_yield": (0.0, 1.5),
-    "ln_law_shape": (-5.0, 3.5),
-    "loss": (0.0, 30.0),
-}
-_LARGEST_STEP = np.array([0.1, 0.3, 0.4, 0.5, 0.7, 0.7, 2.0, 0.2, 1.0, 0.1, 0.2, 0.5, 1.0])
-_DIFFERENCE = np.array(
-    [1e-4, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 2e-3, 1e-4, 2e-3, 1e-4, 1e-3, 1e-3, 1e-2]
+from procedures.analysis.stripe_parameters import (
+    DIFFERENCE,
+    LARGEST_STEP,
+    bounded,
+    free_parameters,
+    limits,
+    model_law,
+    prior_cost,
+    priors,
+    solved,
+    tied,
 )
+
 _SMALLEST_FLUENCE_SIGMA = 1e-4
 _IDLE_GAIN = 0.02  # of chi-squared
 _NODE = float(np.sqrt(3.0))  # Gauss-Hermite: pulses about their mean
@@ -131,20 +119,15 @@ class StripeFit:
         normal = np.random.default_rng(seed).standard_normal((count, len(self.theta)))
         values, vectors = np.linalg.eigh(self.covariance)
         sets = self.theta + (normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-        return _bounded(_tied(self.law, sets))
-
-
-def model_law(law: str) -> str:
-    """Return the name that `stripe_model.inversion` knows a law by."""
-    return "poisson" if law == "free poisson" else law
+        return bounded(tied(self.law, sets))
 
 
 def fit_stripe(
     data: FitData, law: str, start: FloatArray, *, floor: float, iterations: int = 60
 ) -> StripeFit:
     """Fit from a start, (13,); `floor` is the relative error granted to the model per channel."""
-    free = _free(law)
-    theta = _tied(law, start.copy()[None])[0]
+    free = free_parameters(law)
+    theta = tied(law, start.copy()[None])[0]
     shift = np.zeros(len(data.fluence))
     sigma = np.sqrt(data.variance + (floor * np.maximum(data.signal, 0.0)) ** 2)
     damping = 1e-3
@@ -156,12 +139,12 @@ def fit_stripe(
         for _trial in range(10):
             damped = normal + damping * np.diag(np.diag(normal))
             step = _step(damped, gradient, theta, free)
-            limit = _LARGEST_STEP[list(free)]
+            limit = LARGEST_STEP[list(free)]
             # One by one: a parameter the data leave open must not hold up the others.
             step = np.clip(step, -limit, limit)
             moved = theta.copy()
             moved[list(free)] += step
-            moved = _bounded(_tied(law, moved[None]))[0]
+            moved = bounded(tied(law, moved[None]))[0]
             new_shift = np.clip(shift + shift_step(step), -0.3, 0.3)
             candidate_cost = _cost(data, law, moved, new_shift, sigma)
             if np.isfinite(candidate_cost) and candidate_cost < state.cost:
@@ -198,7 +181,7 @@ class _State:
     along: FloatArray  # (N, C), by ln fluence, over sigma
 
 
-def _seen(
+def seen(
     data: FitData, law: str, thetas: FloatArray, shift: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the light of each parameter set, (B, N, C), and of the first d / d ln F, (N, C)."""
@@ -227,55 +210,48 @@ def _evaluate(
     free: tuple[int, ...],
 ) -> _State:
     moves = np.zeros((len(free), len(NAMES)))
-    moves[np.arange(len(free)), list(free)] = _DIFFERENCE[list(free)]
-    sets = np.concatenate([theta[None], _tied(law, theta + moves)])
-    light, along = _seen(data, law, sets, shift)
+    moves[np.arange(len(free)), list(free)] = DIFFERENCE[list(free)]
+    sets = np.concatenate([theta[None], tied(law, theta + moves)])
+    light, along = seen(data, law, sets, shift)
     residual = (data.signal - light[0]) / sigma
-    steps = _DIFFERENCE[list(free)][:, None, None]
+    steps = DIFFERENCE[list(free)][:, None, None]
     jacobian = (light[1:] - light[0]) / (steps * sigma)
-    chi2 = float(np.sum(residual**2)) + _shift_cost(data, shift)
-    return _State(chi2 + _prior_cost(law, theta), chi2, residual, jacobian, along / sigma)
+    chi2 = float(np.sum(residual**2)) + shift_cost(data, shift)
+    return _State(chi2 + prior_cost(law, theta), chi2, residual, jacobian, along / sigma)
 
 
 def _cost(
     data: FitData, law: str, theta: FloatArray, shift: FloatArray, sigma: FloatArray
 ) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
-        light, _ = _seen(data, law, theta[None], shift)
+        light, _ = seen(data, law, theta[None], shift)
         chi2 = float(np.sum(((data.signal - light[0]) / sigma) ** 2))
-    return chi2 + _shift_cost(data, shift) + _prior_cost(law, theta)
+    return chi2 + shift_cost(data, shift) + prior_cost(law, theta)
 
 
-def _fluence_sigma(data: FitData) -> FloatArray:
+def fluence_sigma(data: FitData) -> FloatArray:
+    """Return the relative error of each record's fluence, never quite zero, (N,)."""
     return np.maximum(data.fluence_sigma, _SMALLEST_FLUENCE_SIGMA)
 
 
-def _shift_cost(data: FitData, shift: FloatArray) -> float:
-    return float(np.sum((shift / _fluence_sigma(data)) ** 2))
-
-
-def _priors(law: str) -> list[tuple[int, float, float]]:
-    free = set(_free(law))
-    return [(INDEX[k], m, s) for k, (m, s) in _PRIOR.items() if INDEX[k] in free]
-
-
-def _prior_cost(law: str, theta: FloatArray) -> float:
-    return float(sum(((theta[i] - m) / s) ** 2 for i, m, s in _priors(law)))
+def shift_cost(data: FitData, shift: FloatArray) -> float:
+    """Return what the shifts of the fluences, (N,), add to chi-squared."""
+    return float(np.sum((shift / fluence_sigma(data)) ** 2))
 
 
 def _normal_equations(
     state: _State, data: FitData, law: str, theta: FloatArray, shift: FloatArray
 ) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
     """Return (normal matrix, gradient, shifts' step), the shifts eliminated record by record."""
-    free = _free(law)
-    weight = 1.0 / _fluence_sigma(data) ** 2
+    free = free_parameters(law)
+    weight = 1.0 / fluence_sigma(data) ** 2
     curvature = np.einsum("nc,nc->n", state.along, state.along) + weight
     pull = np.einsum("nc,nc->n", state.along, state.residual) - shift * weight
     cross = np.einsum("pnc,nc->pn", state.jacobian, state.along)
     flat = state.jacobian.reshape(len(free), -1)
     normal = flat @ flat.T - (cross / curvature) @ cross.T
     gradient = flat @ state.residual.ravel() - (cross / curvature) @ pull
-    for index, mean, sigma in _priors(law):
+    for index, mean, sigma in priors(law):
         place = free.index(index)
         normal[place, place] += 1.0 / sigma**2
         gradient[place] -= (theta[index] - mean) / sigma**2
@@ -286,46 +262,16 @@ def _step(
     normal: FloatArray, gradient: FloatArray, theta: FloatArray, free: tuple[int, ...]
 ) -> FloatArray:
     """Solve for the step; parameters that would leave their bounds stay and are solved without."""
-    low, high = _limits()
+    low, high = limits()
     place = theta[list(free)]
     move = np.ones(len(free), dtype=np.bool_)
     step = np.zeros(len(free))
     for _ in range(3):
         step[:] = 0.0
-        step[move] = _solve(normal[np.ix_(move, move)], gradient[move])
+        step[move] = solved(normal[np.ix_(move, move)], gradient[move])
         out = (step < 0.0) & (place <= low[list(free)] + 1e-9)
         out |= (step > 0.0) & (place >= high[list(free)] - 1e-9)
         if not (out & move).any():
             break
         move &= ~out
     return step
-
-
-def _limits() -> tuple[FloatArray, FloatArray]:
-    low, high = np.full(len(NAMES), -np.inf), np.full(len(NAMES), np.inf)
-    for name, bounds in _BOUNDS.items():
-        low[INDEX[name]], high[INDEX[name]] = bounds
-    return low, high
-
-
-def _solve(normal: FloatArray, gradient: FloatArray) -> FloatArray:
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(normal), 1e-30))
-    scaled = normal * np.outer(scale, scale)
-    return np.asarray(scale * np.linalg.lstsq(scaled, gradient * scale, rcond=1e-12)[0])
-
-
-def _free(law: str) -> tuple[int, ...]:
-    fixed = {INDEX["ln_law_shape"]} if law in ("poisson", "linear") else set()
-    return tuple(index for index in range(len(NAMES)) if index not in fixed)
-
-
-def _tied(law: str, thetas: FloatArray) -> FloatArray:
-    if law == "poisson":
-        thetas[:, INDEX["ln_law_shape"]] = thetas[:, INDEX["ln_excitons"]]
-    return thetas
-
-
-def _bounded(thetas: FloatArray) -> FloatArray:
-    for name, (low, high) in _BOUNDS.items():
-        np.clip(thetas[:, INDEX[name]], low, high, out=thetas[:, INDEX[name]])
-    return thetas

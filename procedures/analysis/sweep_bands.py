@@ -21,8 +21,9 @@ from procedures.analysis.lineshape import (
     smooth,
 )
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_fit import FitData, StripeFit, model_law
+from procedures.analysis.stripe_fit import FitData, StripeFit
 from procedures.analysis.stripe_model import Channels, emitted
+from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_records import Records
 from procedures.analysis.threshold import BandGuess, Threshold
 

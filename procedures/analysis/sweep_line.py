@@ -14,8 +14,9 @@ import numpy as np
 
 from procedures.analysis.lineshape import refined
 from procedures.analysis.results import FloatArray, Result
-from procedures.analysis.stripe_fit import FitData, model_law
+from procedures.analysis.stripe_fit import FitData
 from procedures.analysis.stripe_model import Channels, emitted
+from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_bands import FirstLook, guided_lines, line_at
 from procedures.analysis.sweep_records import PowerSweepData, Records
 from procedures.analysis.threshold import Threshold

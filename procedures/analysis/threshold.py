@@ -14,8 +14,9 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_fit import LAWS, FitData, StripeFit, fit_stripe
+from procedures.analysis.stripe_fit import FitData, StripeFit, fit_stripe
 from procedures.analysis.stripe_model import INDEX, NAMES, emitted, growth
+from procedures.analysis.stripe_parameters import LAWS
 
 MODEL_FLOOR = 0.004
 """Relative error granted to the model in each channel: no film is a Gaussian to the last digit."""

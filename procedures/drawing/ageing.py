@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from procedures.figures import _STYLE, BLUE, GREY, VERMILION, _plain_decades, save
+from procedures.figures import _STYLE, BLUE, GREY, VERMILION, _plain_decades, heading, save
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
@@ -31,10 +31,7 @@ def ageing_figure(evaluation: Evaluation, path: Path) -> None:
         left, right = figure.subplots(1, 2)
         _draw_growth(left, evaluation)
         _draw_rise(right, evaluation)
-        about = evaluation.about
-        figure.suptitle(
-            f"{about.get('sample') or 'sample'}, from {str(about.get('start_time'))[:19]}"
-        )
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 

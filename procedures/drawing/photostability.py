@@ -13,7 +13,7 @@ import numpy as np
 
 from procedures.analysis.photostability import NINETY
 from procedures.analysis.results import format_result
-from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, save
+from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, heading, save
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
@@ -35,8 +35,7 @@ def photostability_figure(evaluation: Evaluation, path: Path) -> None:
         _draw_decay(left, evaluation)
         _draw_pump(figure.add_subplot(grid[0, 1]), evaluation)
         _draw_sweeps(figure.add_subplot(grid[1, 1]), evaluation)
-        about = evaluation.about
-        figure.suptitle(f"{about.get('sample') or 'sample'}, {str(about.get('start_time'))[:19]}")
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 

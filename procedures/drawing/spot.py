@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from procedures.analysis.results import FloatArray, Result, format_result
-from procedures.figures import _STYLE, _plain_decades, _pretty, save
+from procedures.figures import _STYLE, _plain_decades, _pretty, heading, save
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
@@ -30,8 +30,7 @@ def page(
         figure = Figure(figsize=(14.0, 6.4), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure.subplots(1, len(widths), width_ratios=widths)
-        sample = evaluation.about.get("sample") or "sample"
-        figure.suptitle(f"{sample}, {str(evaluation.about.get('start_time', ''))[:19]}")
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 

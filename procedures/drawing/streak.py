@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from procedures.analysis.results import format_result
 from procedures.analysis.streak_image import SAMPLE
-from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, save
+from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, heading, save
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
@@ -30,8 +30,7 @@ def _figure(evaluation: Evaluation, path: Path, draw: Any, rows: int, columns: i
         figure = Figure(figsize=(14.0, 6.4 if rows == 1 else 4.0 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         draw(evaluation, figure.subplots(rows, columns, squeeze=False))
-        sample = evaluation.about.get("sample") or "sample"
-        figure.suptitle(f"{sample}, {str(evaluation.about.get('start_time', ''))[:19]}")
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 

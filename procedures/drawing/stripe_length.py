@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from procedures.analysis.results import Result, format_result
-from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, _plain_decades, save
+from procedures.figures import (
+    _STYLE,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    _plain_decades,
+    heading,
+    save,
+)
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
@@ -33,8 +43,7 @@ def stripe_length_figure(evaluation: Evaluation, path: Path) -> None:
         left, right = figure.subplots(1, 2)
         _draw_growth(left, evaluation)
         _draw_gain(right, evaluation)
-        about = evaluation.about
-        figure.suptitle(f"{about.get('sample') or 'sample'}, {str(about.get('start_time'))[:19]}")
+        figure.suptitle(heading(evaluation))
         save(figure, path)
 
 
