@@ -22,7 +22,7 @@ from procedures.analysis.stripe_model import emitted
 from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_bands import FirstLook, band_intensity, first_look, fit_data
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
-from procedures.analysis.threshold import MODEL_FLOOR, MODEL_TERM, Threshold, find_threshold
+from procedures.analysis.threshold import MODEL_TERM, Threshold, find_threshold
 
 __all__ = ["AgeingData", "analyze_ageing"]
 
@@ -175,7 +175,7 @@ def _joint(found: list[_Day], start: Threshold) -> tuple[list[JointFit], FloatAr
     """Fit every gain law that has a say to all days; return the fits and their weights."""
     sets = [one.data for one in found]
     fits = [
-        fit_jointly(sets, fit.law, fit.theta, floor=MODEL_FLOOR)
+        fit_jointly(sets, fit.law, fit.theta, floor=start.floor)
         for fit, weight in zip(start.fits, start.weights, strict=True)
         if weight >= _LEAST_WEIGHT
     ]

@@ -19,8 +19,11 @@ from procedures.analysis.results import FloatArray
 from procedures.analysis.stripe_model import Channels
 from procedures.analysis.stripe_parameters import solved
 
-LENGTH_SIGMA_CM = 3e-5
-"""How well a slit comes to a length, one sigma: what its readout does not tell."""
+LENGTH_SIGMA_CM = 1.5e-5
+"""How well a slit comes to a length, one sigma: what its readout does not tell.
+
+Half of the 0.3 um within which the makers of such stages let them repeat.
+"""
 SATURATES = ("lasting_loss",)
 """What stays as it is (none) where the whole net gain is taken to saturate."""
 _SMALLEST_FLUENCE_SIGMA = 2e-4

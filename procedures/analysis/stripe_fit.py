@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.optimize import brentq
 
 from procedures.analysis.results import FloatArray
 from procedures.analysis.stripe_model import INDEX, NAMES, Channels, emitted
@@ -170,6 +171,26 @@ def fit_stripe(
         covariance[shape] = covariance[excitons]
         covariance[:, shape] = covariance[:, excitons]
     return StripeFit(law, theta, covariance, state.chi2, degrees, shift, free)
+
+
+def floor_needed(data: FitData, fit: StripeFit, *, least: float, most: float) -> float:
+    """Return the relative error of the model that the residuals of a fit ask for.
+
+    That with which chi-squared of the channels equals their degrees of freedom, within the limits.
+    """
+    light, _ = seen(data, fit.law, fit.theta[None], fit.shift)
+    square = (data.signal - light[0]) ** 2
+    scale = np.maximum(data.signal, 0.0) ** 2
+    degrees = max(data.signal.size - len(fit.free) - len(data.fluence), 1)
+
+    def excess(floor: float) -> float:
+        return float(np.sum(square / (data.variance + floor**2 * scale))) - degrees
+
+    if excess(least) <= 0.0:
+        return least
+    if excess(most) >= 0.0:
+        return most
+    return float(brentq(excess, least, most, rtol=0.02))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ _SCANS = {"low": (LOW,), "main": (MAIN, AGAIN), "beside": (BESIDE,)}
 MODEL_FLOOR = 0.004
 """Relative error granted to the model in each channel: no film is that of a model."""
 LIGHT_SPEED_CM_PS = 0.0299792458
-HOME_SIGMA_CM = 1.7e-5
+HOME_SIGMA_CM = 1.5e-5
 """How well a stage finds its home again, one sigma: the zero holds for the next run, too."""
 _LEAST_RECORDS = 8
 _LEAST_LOW = 4

@@ -14,12 +14,15 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_fit import FitData, StripeFit, fit_stripe
+from procedures.analysis.stripe_fit import FitData, StripeFit, fit_stripe, floor_needed
 from procedures.analysis.stripe_model import INDEX, NAMES, emitted, growth
 from procedures.analysis.stripe_parameters import LAWS
 
-MODEL_FLOOR = 0.004
-"""Relative error granted to the model in each channel: no film is a Gaussian to the last digit."""
+MODEL_FLOOR = (0.0005, 0.004)
+"""Least and most relative error granted to the model in each channel, as the residuals ask for.
+
+No film is a Gaussian to the last digit; how far it is from one, its own spectra tell.
+"""
 MODEL_TERM = 0.005
 """Relative standard error of the threshold for what no gain law tried here describes."""
 _COARSE_FLOORS = (0.3, 0.06, 0.015)
@@ -29,6 +32,8 @@ _HOPELESS = 1.3
 _GOOD_COARSE = 0.2  # chi-squared per degree at the wide tolerance that needs no other start
 _FAR_OFF = 2.0  # times that of the best, or of the good: a law that is dropped at once
 _NEARLY_LINEAR = -1.5  # ln c of ln(1 + c F / F_th)
+_NO_SAY = 20.0  # of the criterion: a law that is this far off at the widest floor
+_SETTLED = 12  # iterations, from where the widest floor led
 _POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
 
 
@@ -54,6 +59,7 @@ class Threshold:
         best: the best fit.
         fits: one for each law tried.
         weights: of the laws, adding to one.
+        floor: relative error granted to the model in each channel.
     """
 
     value: float
@@ -64,6 +70,7 @@ class Threshold:
     best: StripeFit
     fits: tuple[StripeFit, ...]
     weights: tuple[float, ...]
+    floor: float
 
     @property
     def rel_sigma(self) -> float:
@@ -88,6 +95,13 @@ def find_threshold(data: FitData, guess: BandGuess) -> Threshold:
         kept = {fit.law: fit for fit in sorted(fits, key=_criterion, reverse=True)}
         fits = list(kept.values())
     best = min(fits, key=_criterion)
+    floor = floor_needed(data, best, least=MODEL_FLOOR[0], most=MODEL_FLOOR[1])
+    fits = [
+        fit_stripe(data, fit.law, fit.theta, floor=floor, iterations=_SETTLED)
+        for fit in fits
+        if _criterion(fit) < _criterion(best) + _NO_SAY * max(1.0, best.reduced)
+    ]
+    best = min(fits, key=_criterion)
     # Where even the best law misses the noise, differences count less by the same factor.
     scale = max(1.0, best.reduced)
     excess = np.array([(_criterion(fit) - _criterion(best)) / scale for fit in fits])
@@ -101,11 +115,12 @@ def find_threshold(data: FitData, guess: BandGuess) -> Threshold:
         value=float(np.exp(mean)),
         fit=within,
         law=between,
-        cut=_cut_term(data, best),
+        cut=_cut_term(data, best, floor),
         model=MODEL_TERM,
         best=best,
         fits=tuple(fits),
         weights=tuple(float(weight) for weight in weights),
+        floor=floor,
     )
 
 
@@ -138,13 +153,13 @@ def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[Stripe
     least = min((trial.chi2 for trial in trials), default=0.0)
     # Laws that are far off at a wide tolerance have no say, and take long to settle.
     chosen = [trial for trial in trials if trial.chi2 < _HOPELESS * least + 60.0]
-    fits = {one.law: fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR) for one in chosen}
+    fits = {one.law: fit_stripe(data, one.law, one.theta, floor=MODEL_FLOOR[1]) for one in chosen}
     for wide, narrow in (("logarithmic", "linear"), ("free poisson", "poisson")):
         if narrow in fits and (wide not in fits or fits[wide].chi2 > fits[narrow].chi2 + 1.0):
             start = fits[narrow].theta.copy()
             if wide == "logarithmic":
                 start[INDEX["ln_law_shape"]] = 2.0 * _NEARLY_LINEAR
-            fits[wide] = fit_stripe(data, wide, start, floor=MODEL_FLOOR)
+            fits[wide] = fit_stripe(data, wide, start, floor=MODEL_FLOOR[1])
     return list(fits.values())
 
 
@@ -207,7 +222,7 @@ def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
     return [thetas[index] for index in np.argsort(judged)]
 
 
-def _cut_term(data: FitData, best: StripeFit) -> float:
+def _cut_term(data: FitData, best: StripeFit, floor: float) -> float:
     """Return the relative sigma for the choice of records: what leaving out the brightest shifts.
 
     Of the shift only the part counts that the smaller number of records does not explain.
@@ -215,7 +230,7 @@ def _cut_term(data: FitData, best: StripeFit) -> float:
     keep = data.fluence < max(2.0 * best.threshold, float(np.quantile(data.fluence, 0.6)))
     if keep.all() or keep.sum() < 8 or data.fluence[keep].max() < 1.25 * best.threshold:
         return 0.0
-    part = fit_stripe(data.only(keep), best.law, best.theta, floor=MODEL_FLOOR, iterations=15)
+    part = fit_stripe(data.only(keep), best.law, best.theta, floor=floor, iterations=15)
     shift = part.theta[0] - best.theta[0]
     expected = max(part.covariance[0, 0] - best.covariance[0, 0], 0.0)
     return float(min(np.sqrt(max(shift**2 - expected, 0.0)), 0.1))

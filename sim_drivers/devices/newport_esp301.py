@@ -126,8 +126,8 @@ class SimulatedESP301(WireDevice):
         limit_line: str | None = None,
         global_range: bool = False,
         switches_mm: tuple[float, float] = (-1.0, 26.0),
-        settle_um: float = 0.1,
-        home_um: float = 0.1,
+        settle_um: float = 0.15,
+        home_um: float = 0.15,
         start_mm: float | None = None,
         homed: bool = False,
     ) -> None:
