@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,24 +122,49 @@ def parse(text: str, file: str | None = None) -> BenchConfig:
     try:
         config = BenchConfig.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, data, file) from None
+        raise _explain(error, file) from None
     config._file = file
     config._text = text
     return config
 
 
-def _explain(error: ValidationError, data: Mapping[str, Any], file: str | None) -> ConfigError:
+def _explain(error: ValidationError, file: str | None) -> ConfigError:
     """Say the first thing that is wrong, in the operator's words."""
+    location = first_wrong(error)
+    on_roles = location[:1] == ("instruments",) and len(location) == 2
+    return explain(error, BenchConfig, ROLES if on_roles else None, file=file)
+
+
+def first_wrong(error: ValidationError) -> tuple[Any, ...]:
+    """Return where the first thing is that is wrong: keys, and numbers in lists."""
+    return tuple(part for part in error.errors()[0]["loc"] if part != "[key]")
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    table: Iterable[str] | None = None,
+    *,
+    file: str | None,
+    key: str | None = None,
+) -> ConfigError:
+    """Say the first thing that is wrong in a file of tables, in the operator's words.
+
+    Args:
+        error: what pydantic found. model: the whole file's model.
+        table: the keys that are allowed there, where the model does not tell.
+        file: the file. key: the place, instead of its keys joined by dots.
+    """
     first = error.errors()[0]
-    parts = [str(part) for part in first["loc"] if part != "[key]"]
-    key = ".".join(parts)
+    parts = [str(part) for part in first_wrong(error)]
+    key = ".".join(parts) if key is None else key
     kind = first["type"]
     if kind == "extra_forbidden" or (kind == "literal_error" and first["loc"][-1] == "[key]"):
-        table = ROLES if parts[:1] == ["instruments"] else _allowed(first["loc"][:-1])
-        near = difflib.get_close_matches(parts[-1], table, n=1)
+        allowed = sorted(table if table is not None else _allowed(model, first["loc"][:-1]))
+        near = difflib.get_close_matches(parts[-1], allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return ConfigError(
-            f"unknown key{hint} Allowed here: {', '.join(sorted(table))}", file=file, key=key
+            f"unknown key{hint} Allowed here: {', '.join(allowed)}", file=file, key=key
         )
     given = first.get("input")
     message = first["msg"].removeprefix("Value error, ")
@@ -151,9 +176,8 @@ def _explain(error: ValidationError, data: Mapping[str, Any], file: str | None) 
     return ConfigError(f"{given!r} was given, but {message}", file=file, key=key)
 
 
-def _allowed(location: tuple[Any, ...]) -> list[str]:
+def _allowed(model: Any, location: tuple[Any, ...]) -> list[str]:
     """Return the keys of the table at `location`."""
-    model: Any = BenchConfig
     for part in location:
         if isinstance(part, int):
             continue
@@ -163,7 +187,7 @@ def _allowed(location: tuple[Any, ...]) -> list[str]:
         if found is None:
             return []
         model = found
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_of(annotation: Any) -> Any:
@@ -193,6 +217,8 @@ __all__ = [
     "SimulationTable",
     "SpectrographTable",
     "default",
+    "explain",
+    "first_wrong",
     "load",
     "parse",
 ]

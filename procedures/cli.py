@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from procedures.commands import control
+from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
 from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
@@ -31,6 +32,7 @@ app.add_typer(queue_commands.app, name="queue")
 app.command()(control.status)
 app.command()(control.pause)
 app.command()(control.abort)
+app.command()(night_command.night)
 
 
 def main() -> None:

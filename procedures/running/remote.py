@@ -145,9 +145,9 @@ def remote(path: Path) -> RemoteRun:
 
 
 def find(data_dir: Path) -> list[RemoteRun]:
-    """Return the runs that go on in a folder, those of other users and hosts left out."""
+    """Return the runs that go on in a folder and its nights; not those of other users and hosts."""
     found = []
-    for one in sorted(data_dir.glob("*.h5.lock")):
+    for one in sorted([*data_dir.glob("*.h5.lock"), *data_dir.glob("*_night_*/*.h5.lock")]):
         try:
             found.append(remote(one.with_name(one.name.removesuffix(".lock"))))
         except NotRunning:

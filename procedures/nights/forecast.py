@@ -1,0 +1,255 @@
+"""The dry run of a night: every step against the limits of the bench, and what all will take.
+
+Opens the bench (which identifies the instruments) and moves nothing. For the command before it
+begins a night, and for `--dry-run`. Waiting, cooling and further tries are not foreseen.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from instruments.bench import Bench, open_bench
+from instruments.config import BenchConfig
+from instruments.errors import ConfigError, LimitError
+from instruments.roles import Limits
+from procedures.measurement import Forecast, Measurement
+from procedures.nights.clock import NightClock
+from procedures.nights.expanding import Step
+from procedures.nights.plan import BudgetTable, PlanError, PlanFile
+from procedures.running.room import RESERVE_BYTES
+
+_STREAK_AXES = {"wavelength": 672, "sweep_time": 512}
+_OTHER_AXIS = 64
+_FILE_BYTES = 400_000
+_COPIES = 2.0  # the journal beside the file holds every record once more, until it is closed
+
+
+@dataclass(frozen=True)
+class StepForecast:
+    """What a step asks at most; begins_s: when it begins at the earliest (seconds since 1970)."""
+
+    step: Step
+    points: int
+    seconds: float
+    shots: int
+    dose_J_cm2: float
+    size_bytes: float
+    begins_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the dry run prints of it."""
+        return {
+            "step": self.step.number,
+            "name": self.step.name,
+            "measurement": self.step.measurement,
+            "parameters": dict(self.step.parameters),
+            "sample": self.step.sample,
+            "spot": self.step.spot,
+            "points": self.points,
+            "seconds": self.seconds,
+            "shots": self.shots,
+            "dose_J_cm2": self.dose_J_cm2,
+            "bytes": self.size_bytes,
+            "begins_s": self.begins_s,
+        }
+
+
+@dataclass(frozen=True)
+class NightForecast:
+    """What a night asks: its steps, the total time from now, and the clock that it runs on."""
+
+    steps: list[StepForecast]
+    seconds: float
+    clock: NightClock
+    free_bytes: float
+
+    @property
+    def shots(self) -> int:
+        """Laser shots on all samples, at most."""
+        return sum(one.shots for one in self.steps)
+
+    @property
+    def dose_J_cm2(self) -> float:
+        """Dose on all spots together, at most."""
+        return math.fsum(one.dose_J_cm2 for one in self.steps)
+
+    @property
+    def size_bytes(self) -> float:
+        """Room that the run files need."""
+        return math.fsum(one.size_bytes for one in self.steps)
+
+    def dose_of_spots(self) -> dict[str, float]:
+        """Return the dose of each spot, by "sample, spot"."""
+        found: dict[str, float] = {}
+        for one in self.steps:
+            spot = ", ".join(part for part in (one.step.sample, one.step.spot) if part) or "unnamed"
+            found[spot] = found.get(spot, 0.0) + one.dose_J_cm2
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `gainbench night --dry-run --json` prints."""
+        return {
+            "steps": [one.to_json() for one in self.steps],
+            "seconds": self.seconds,
+            "shots": self.shots,
+            "dose_J_cm2": self.dose_J_cm2,
+            "dose_J_cm2_of_spots": self.dose_of_spots(),
+            "bytes": self.size_bytes,
+            "free_bytes": self.free_bytes,
+        }
+
+
+def check_night(
+    plan: PlanFile,
+    steps: list[Step],
+    config: BenchConfig,
+    folder: Path,
+    report: Callable[[str], None],
+) -> NightForecast:
+    """Check every step against the bench's limits, and all against budget and disk.
+
+    Args:
+        plan: the plan. steps: those that are to be carried out. config: the bench file.
+        folder: where the run files will go. report: told what instruments there are.
+
+    Raises:
+        PlanError: a step asks for what the bench does not allow or have, or all for more than the
+            budget, or than the disk holds; it names step and key.
+        InstrumentError: an instrument does not answer or is another one.
+    """
+    found: dict[int, StepForecast] = {}
+    clock: NightClock | None = None
+    for (roles, measurement, medium), alike in _alike(steps).items():
+        opened = open_bench(
+            config,
+            roles,
+            measurement=measurement,
+            medium=medium,
+            clock=clock.bench if clock is not None else None,
+            report=lambda _line: None,
+        )
+        try:
+            with opened as bench:
+                clock = clock or NightClock.of(bench)
+                for role in roles:
+                    report(f"{role}: {bench.instruments[role].identity}")
+                for step in alike:
+                    found[step.number] = _check_step(plan, step, bench)
+        except ConfigError as error:
+            if isinstance(error, PlanError):
+                raise
+            raise _refused(plan, alike[0], error) from error
+    assert clock is not None
+    forecast = _timed(plan, [found[step.number] for step in steps], clock, _free(folder))
+    _check_totals(plan, forecast, folder)
+    return forecast
+
+
+def roles_of(step: Step, measurement: Measurement) -> tuple[str, ...]:
+    """Return the roles that a step needs: its measurement's, and those it waits for."""
+    waits = [one.role for one in step.when] + (["cryostat"] if step.cryostat_K else [])
+    return tuple(dict.fromkeys([*measurement.roles(), *waits]))
+
+
+def size_of(measurement: Measurement, bench: Bench, points: int) -> float:
+    """Return about how many bytes the records of a run take, its journal included."""
+    camera: Any = bench.instruments.get("camera")
+    lengths = {"wavelength": camera.pixels} if camera is not None else _STREAK_AXES
+    row = 0.0
+    for column in measurement.COLUMNS:
+        shape = [lengths.get(axis, _OTHER_AXIS) for axis in column.axes]
+        row += np.dtype(column.dtype).itemsize * float(np.prod(shape, initial=1.0))
+    return _FILE_BYTES + _COPIES * points * row
+
+
+def _alike(steps: list[Step]) -> dict[tuple[tuple[str, ...], str, str | None], list[Step]]:
+    """Return the steps by the bench that they need, so that each is opened once."""
+    found: dict[tuple[tuple[str, ...], str, str | None], list[Step]] = {}
+    for step in steps:
+        measurement = step.build()
+        medium = getattr(measurement, "medium", None)
+        key = (roles_of(step, measurement), step.measurement, medium)
+        found.setdefault(key, []).append(step)
+    return found
+
+
+def _check_step(plan: PlanFile, step: Step, bench: Bench) -> StepForecast:
+    measurement = step.build()
+    measurement.bench = bench
+    try:
+        if step.cryostat_K is not None:
+            allowed = bench.config.limits
+            low, high = allowed.temperature_min_K, allowed.temperature_max_K
+            Limits(low, high, "K").check("cryostat_K", step.cryostat_K)
+        asked: Forecast = measurement.check_limits()
+    except (LimitError, ConfigError) as error:
+        raise _refused(plan, step, error) from error
+    size = size_of(measurement, bench, asked.points)
+    return StepForecast(step, asked.points, asked.seconds, asked.shots, asked.dose_J_cm2, size)
+
+
+def _refused(plan: PlanFile, step: Step, error: LimitError | ConfigError) -> PlanError:
+    """Return what was refused, with the step and (if it is the plan's) the key."""
+    key = f"{step.place}: {error.key}" if error.key else step.place
+    looped = f" ({step.name})" if step.looped else ""
+    return PlanError(f"{error}{looped}", file=plan.file, key=key)
+
+
+def _timed(
+    plan: PlanFile, steps: list[StepForecast], clock: NightClock, free: float
+) -> NightForecast:
+    """Lay the steps one behind the other, each not before its own time."""
+    begun = now = clock.now()
+    if plan.night.start is not None:
+        now = max(now, plan.night.start.resolve(begun))
+    timed = []
+    for one in steps:
+        if one.step.start is not None:
+            now = max(now, one.step.start.resolve(begun))
+        timed.append(StepForecast(**{**one.__dict__, "begins_s": now}))
+        now += one.seconds
+    return NightForecast(timed, now - begun, clock, free)
+
+
+def _check_totals(plan: PlanFile, night: NightForecast, folder: Path) -> None:
+    budget: BudgetTable = plan.budget
+    for key, needs, unit, scale in (
+        ("time_h", night.seconds, "hours", 3600.0),
+        ("shots", float(night.shots), "shots", 1.0),
+        ("dose_J_cm2", night.dose_J_cm2, "J/cm2", 1.0),
+    ):
+        allowed = getattr(budget, key)
+        if allowed is not None and needs / scale > allowed:
+            raise PlanError(
+                f"the plan needs up to {needs / scale:.4g} {unit}, allowed are {allowed:g}; take "
+                "steps out, or allow more",
+                file=plan.file,
+                key=f"budget.{key}",
+            )
+    if night.size_bytes + RESERVE_BYTES > night.free_bytes:
+        raise PlanError(
+            f"the run files need up to {night.size_bytes / 1e6:.0f} MB, "
+            f"{night.free_bytes / 1e6:.0f} MB are free in {folder}; make room, or choose another "
+            "folder with --out",
+            file=plan.file,
+            key="step",
+        )
+
+
+def _free(folder: Path) -> float:
+    """Return the free bytes where a folder is, or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return float(shutil.disk_usage(folder).free)
+
+
+def used_of(record: Mapping[str, Any]) -> tuple[int, float]:
+    """Return shots and dose (J/cm2) on the sample so far, as a record tells."""
+    return int(record.get("shots_on_sample", 0) or 0), float(record.get("dose", 0.0) or 0.0)

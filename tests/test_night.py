@@ -1,0 +1,394 @@
+"""A night: what is done, what is left out, what stops it, and how it is gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procedures.nights import stepping
+from procedures.nights.expanding import expand
+from procedures.nights.folder import JOURNAL, LOG, NightFolder, NotANight
+from procedures.nights.forecast import check_night
+from procedures.nights.night import Night, NightOutcome
+from procedures.nights.page import served
+from procedures.nights.plan import PlanError, parse_plan
+from procedures.nights.view import NightView
+from procedures.running import lock
+from procedures.running.problems import DiskFull, WriteFailed
+from procedures.running.runfile import RunFile
+from procedures.running.signals import Stopped
+from tests.nights import SHORT, begin, events, go_on, statuses, write_plan
+from tests.runs import queued
+
+DEAD_CAMERA = """
+[simulation]
+[[simulation.faults]]
+device = "camera"
+kind = "disconnect"
+after_s = 5.0
+for_s = 1e7
+"""
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> NightOutcome:
+    """A night without trouble: a loop, a time to wait for, a condition that does not hold."""
+    return begin(
+        tmp_path_factory.mktemp("calm"),
+        f"""
+        [night]
+        name = "calm <b>"
+        sample = "film"
+        [[step]]
+        name = "at {{spot}}"
+        {SHORT}
+        loop = {{ spot = ["A1", "A2"] }}
+        [[step]]
+        if = "the step before failed"
+        {SHORT}
+        [[step]]
+        start = "03:00"
+        if = "all steps before succeeded"
+        {SHORT}
+        """,
+    )
+
+
+def test_every_step_is_carried_out_in_its_order(calm: NightOutcome) -> None:
+    assert calm.exit_code == 0
+    assert statuses(calm) == ["finished", "finished", "left out", "left out"]
+    rows = calm.to_json()["steps"]
+    for row, spot in zip(rows[:2], ("A1", "A2"), strict=True):
+        with RunFile(row["file"]) as run:
+            assert (run.status, run.rows_complete) == ("finished", 1)
+            assert (run.sample, run.spot) == ("film", spot)
+            assert row["shots"] == run.records("shots_on_sample")[-1] > 0
+    assert rows[2]["reason"] == '"the step before failed" does not hold: at A2 is finished'
+    names = {path.name for path in calm.folder.iterdir()}
+    assert {"plan.toml", "bench.toml", JOURNAL, LOG} <= names
+    assert not any(name.endswith((".lock", ".tmp")) for name in names)
+    assert "_night_calm-b" in calm.folder.name
+
+
+def test_a_night_that_is_over_has_nothing_left_to_do(calm: NightOutcome) -> None:
+    assert Night.found(calm.folder, None).waiting() == []
+    assert len(Night.found(calm.folder / LOG, None, again=True).waiting()) == 2
+    with pytest.raises(NotANight):
+        Night.found(calm.folder.parent, None)
+
+
+def test_waiting_for_a_time_of_day_and_for_the_cryostat_passes_on_the_benchs_clock(
+    tmp_path: Path,
+) -> None:
+    done = begin(
+        tmp_path,
+        """
+        [night]
+        [[step]]
+        measurement = "biexciton"
+        parameters = { points = 1 }
+        when = "cryostat below 200 K"
+        [[step]]
+        measurement = "biexciton"
+        parameters = { points = 1 }
+        when = "cryostat below 2 K"
+        when_timeout_s = 7200
+        """,
+    )
+    assert (done.exit_code, statuses(done)) == (1, ["finished", "failed"])
+    first, second = done.to_json()["steps"]
+    assert second["file"] is None
+    assert 'waited 2.0 h in vain for "cryostat below 2 K": cryostat at' in second["reason"]
+    log = (done.folder / LOG).read_text(encoding="utf-8")
+    assert 'waiting for "cryostat below 200 K": cryostat at 295 K' in log
+    with RunFile(first["file"]) as run:
+        assert run.status == "finished"
+
+
+def test_a_failed_step_is_tried_again_in_its_file_then_skipped(tmp_path: Path) -> None:
+    done = begin(
+        tmp_path,
+        f"""
+        [night]
+        [[step]]
+        name = "dies"
+        {SHORT}
+        retries = 1
+        retry_wait_s = 300
+        [[step]]
+        if = "the step before succeeded"
+        {SHORT}
+        [[step]]
+        if = "step dies failed"
+        on_failure = "stop"
+        {SHORT}
+        [[step]]
+        {SHORT}
+        """,
+        DEAD_CAMERA,
+    )
+    assert done.exit_code == 1
+    assert statuses(done) == ["failed", "left out", "failed", "waiting"]
+    assert events(done).count("try") == 3
+    first = done.to_json()["steps"][0]
+    assert (first["tries"], first["records"]) == (2, 0)
+    assert first["reason"].startswith("camera: ")
+    assert len(list(done.folder.glob("*.h5"))) == 2
+    assert "stopped after the failure of" in done.reason
+    # Mended in the morning: what was not come to is done, and with `again` what failed.
+    (tmp_path / "bench.toml").write_text("[simulation]\n")
+    went_on = go_on(done.folder, tmp_path / "bench.toml")
+    assert statuses(went_on) == ["failed", "left out", "failed", "finished"]
+    again = go_on(done.folder, tmp_path / "bench.toml", again=True)
+    assert statuses(again) == ["finished", "finished", "left out", "finished"]
+    assert again.exit_code == 0
+    assert len(list(done.folder.glob("*.h5"))) == 4
+
+
+def test_a_budget_ends_a_run_and_leaves_out_what_would_exceed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"""
+        [night]
+        [budget]
+        shots = SHOTS
+        [[step]]
+        {SHORT}
+        [[step]]
+        {SHORT.replace("points = 1", "points = 3")}
+        [[step]]
+        {SHORT}
+        """
+    night = Night.planned(
+        write_plan(tmp_path, text.replace("SHOTS", "1e6")), None, tmp_path / "out"
+    )
+    asked = night.check(lambda _line: None)
+    with pytest.raises(PlanError, match=r"budget.shots: the plan needs up to"):
+        tight = Night.planned(
+            write_plan(tmp_path, text.replace("SHOTS", str(asked.shots - 1))), None, tmp_path
+        )
+        tight.check(lambda _line: None)
+    first = asked.steps[0].shots
+    monkeypatch.setattr("procedures.nights.night.check_night", lambda *_: asked)
+    plan = write_plan(tmp_path, text.replace("SHOTS", str(2 * first)))
+    short = Night.planned(plan, None, tmp_path / "out")
+    done = short.carry_out(asked, quiet=True)
+    assert done.exit_code == 1
+    assert statuses(done)[0] == "finished"
+    assert "left out" in statuses(done)
+    assert "would exceed the night's budget" in str(done.to_json()["steps"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "words"),
+    [
+        (
+            "parameters={fluence_max_uJ_cm2=9000.0}",
+            "step 2 'power-sweep': fluence",
+            "point 23 of 40",
+        ),
+        ("cryostat_K=400", "step 2 'power-sweep': cryostat_K", "400 K was asked"),
+    ],
+)
+def test_the_dry_run_names_the_step_that_the_bench_does_not_allow(
+    tmp_path: Path, extra: str, key: str, words: str
+) -> None:
+    plan = f"[[step]]\n{SHORT}\n[[step]]\nmeasurement='power-sweep'\n{extra}\n"
+    bench = '[simulation]\n[instruments.cryostat]\ndriver = "lakeshore-335"\n'
+    file = write_plan(tmp_path, "[night]\n" + plan, bench)
+    night = Night.planned(file, None, None)
+    with pytest.raises(PlanError, match=words) as caught:
+        night.check(lambda _line: None)
+    assert caught.value.key == key
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_dry_run_sees_a_disk_that_is_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = parse_plan(f"[[step]]\n{SHORT}", "plan.toml")
+    night = Night.planned(write_plan(tmp_path, "[night]\n" + f"[[step]]\n{SHORT}"), None, tmp_path)
+    monkeypatch.setattr("procedures.nights.forecast._free", lambda _folder: 2.2e6)
+    with pytest.raises(PlanError, match="MB are free in"):
+        check_night(plan, expand(plan), night.config, tmp_path, lambda _line: None)
+
+
+def test_a_night_that_was_stopped_is_gone_on_with_and_nothing_is_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = f"[night]\n[[step]]\n{SHORT}[[step]]\n{SHORT}[[step]]\n{SHORT}"
+    real = stepping.run_queued
+    count = 0
+
+    def stopped_in_the_second(*arguments: Any, **more: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            more["control"].abort()
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(stepping, "run_queued", stopped_in_the_second)
+    done = begin(tmp_path, three)
+    assert (done.exit_code, statuses(done)) == (130, ["finished", "aborted", "waiting"])
+    files = {row["file"] for row in done.to_json()["steps"][:2]}
+    orphan = queued(done.folder, "orphan")
+    with open(done.folder / JOURNAL, "ab") as journal:
+        journal.write(b'{"event": "result", "step": 3, "status": "fini')  # torn by a power cut
+    went_on = go_on(done.folder)
+    assert (went_on.exit_code, statuses(went_on)) == (0, ["finished"] * 3)
+    assert count == 4
+    assert not orphan.exists()
+    assert files < {row["file"] for row in went_on.to_json()["steps"]}
+    assert [row["records"] for row in went_on.to_json()["steps"]] == [1, 1, 1]
+
+
+def test_a_run_that_finished_before_its_night_could_say_so_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = NightFolder.note
+
+    def killed(self: NightFolder, event: str, time_s: float, **about: Any) -> None:
+        if event == "result":
+            raise SystemExit("kill -9")
+        real(self, event, time_s, **about)
+
+    monkeypatch.setattr(NightFolder, "note", killed)
+    with pytest.raises(SystemExit):
+        begin(tmp_path, f"[night]\n[[step]]\n{SHORT}")
+    monkeypatch.setattr(NightFolder, "note", real)
+    (folder,) = (tmp_path / "runs").glob("*_night_*")
+    before = NightFolder(folder).state().steps[1]
+    assert before.status == "running"
+    done = go_on(folder)
+    assert (done.exit_code, statuses(done)) == (0, ["finished"])
+    assert events(done).count("try") == 1
+
+
+def test_two_processes_never_carry_out_one_night(calm: NightOutcome) -> None:
+    night = Night.found(calm.folder, None, again=True)
+    forecast = night.check(lambda _line: None)
+    with (
+        NightFolder(calm.folder).held(),
+        pytest.raises(lock.FileInUse, match="carried out by process"),
+    ):
+        night.carry_out(forecast, quiet=True)
+
+
+def test_a_disk_that_runs_full_ends_the_night_and_it_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise DiskFull("the disk is full")
+
+    monkeypatch.setattr(stepping, "need_space", full)
+    text = f"[night]\n[[step]]\n{SHORT}[[step]]\n{SHORT}"
+    done = begin(tmp_path, text)
+    assert (done.exit_code, done.reason) == (1, "the disk is full")
+    assert statuses(done) == ["aborted", "waiting"]
+    monkeypatch.undo()
+    assert go_on(done.folder).exit_code == 0
+
+
+def test_a_folder_that_vanishes_ends_the_night_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = NightFolder.note
+
+    def gone(self: NightFolder, event: str, time_s: float, **about: Any) -> None:
+        if event == "try":
+            self.path.rename(tmp_path / "away")
+        real(self, event, time_s, **about)
+
+    monkeypatch.setattr(NightFolder, "note", gone)
+    done = begin(tmp_path, f"[night]\n[[step]]\n{SHORT}[[step]]\n{SHORT}")
+    assert (done.exit_code, statuses(done)) == (1, ["aborted", "waiting"])
+    assert "cannot be written" in done.reason
+    assert not done.folder.exists()  # and was not made anew
+    (tmp_path / "away" / f"{JOURNAL}.lock").unlink()  # its process lives: it is this one
+    (tmp_path / "away").rename(done.folder)
+    monkeypatch.undo()
+    assert statuses(go_on(done.folder)) == ["finished", "finished"]
+
+
+def test_ctrl_c_while_waiting_ends_the_night_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(stepping.Stepping, "wait_until", stopped)
+    done = begin(tmp_path, f'[night]\nstart = "03:00"\n[[step]]\n{SHORT}')
+    assert (done.exit_code, statuses(done)) == (130, ["waiting"])
+
+
+def test_the_journal_is_not_begun_anew_where_it_is_gone(tmp_path: Path) -> None:
+    folder = NightFolder.create(tmp_path, "n", 1.7e9, "plan", "")
+    (folder.path / JOURNAL).unlink()
+    with pytest.raises(WriteFailed):
+        folder.note("began", 1.7e9)
+
+
+# ---- being seen ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def page_of(view: NightView) -> Iterator[str]:
+    with served(view, 0, lambda _line: None) as port:
+        yield f"127.0.0.1:{port}"
+
+
+def asked(url: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://{url}", method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(errors="replace")
+
+
+def test_the_page_shows_the_night_and_takes_nothing(tmp_path: Path) -> None:
+    pages: list[str] = []
+    asked_inside = threading.Event()
+
+    @contextlib.contextmanager
+    def watch(view: NightView) -> Iterator[None]:
+        real = view.recorded
+
+        def recorded(record: Any) -> None:
+            real(record)
+            pages.append(asked(f"{url}/")[1])
+            pages.append(asked(f"{url}/figure.png?1")[1])
+            asked_inside.set()
+
+        view.recorded = recorded  # type: ignore[method-assign]
+        with page_of(view) as url:
+            yield
+            pages.append(asked(f"{url}/status.json")[1])
+            assert asked(f"{url}/", "POST")[0] == 405
+            assert asked(f"{url}/", "DELETE")[0] == 405
+            assert asked(f"{url}/", Host="evil.example:80")[0] == 403
+            assert asked(f"{url}/", Host="localhost:4000")[0] == 200
+            assert asked(f"{url}/../plan.toml")[0] == 404
+
+    done = begin(
+        tmp_path,
+        f"[night]\nname = 'x <script>alert(1)</script>'\n[[step]]\nname='a & b'\n{SHORT}",
+        watch=watch,
+    )
+    assert done.exit_code == 0
+    assert asked_inside.is_set()
+    html, figure, status = pages
+    assert "x &lt;script&gt;" in html
+    assert "<script" not in html
+    assert "a &amp; b" in html
+    assert "running" in html
+    assert figure.startswith("�PNG")
+    assert '"ended": true' in status
