@@ -1,1 +1,1 @@
-"""The operator's window (PyQt5, pyqtgraph)."""
+"""The operator's window: bench panel, live view, measurements, history. Qt ends in this room."""

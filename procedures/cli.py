@@ -17,6 +17,7 @@ import typer
 from procedures.commands import control
 from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
+from procedures.commands.gui import gui
 from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
 
@@ -93,6 +94,7 @@ def _fail(
 
 
 app.command()(runs)
+app.command()(gui)
 
 
 @app.command("list")
@@ -103,7 +105,7 @@ def list_command(as_json: JsonOption = False) -> None:
     from instruments.registry import drivers
     from procedures.registry import measurements
 
-    presets = importlib.import_module("sim_drivers.presets").presets()
+    presets = importlib.import_module("sim_drivers.bench").presets()
     found = {
         "measurements": {name: entry.summary for name, entry in measurements().items()},
         "drivers": {name: entry.summary for name, entry in drivers().items()},

@@ -12,14 +12,15 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from instruments.errors import ConfigError
-from procedures.experiment import (
+from pymeasure.experiment import (
     BooleanParameter,
     FloatParameter,
     IntegerParameter,
     ListParameter,
     Parameter,
 )
+
+from instruments.errors import ConfigError
 
 
 class ParameterError(ConfigError):

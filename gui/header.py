@@ -1,0 +1,113 @@
+"""The line at the top: which bench, what hits the sample, and the button that ends it."""
+
+from __future__ import annotations
+
+from PyQt5 import QtCore, QtWidgets
+
+from gui import theme
+from gui.fields import Chip, button, label
+from gui.snapshot import BenchView
+from gui.words import count, prefixed, significant
+
+
+class Header(QtWidgets.QFrame):
+    """Always in the same place; `close_asked` is the safe action."""
+
+    close_asked = QtCore.pyqtSignal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("header")
+        size = theme.current().px
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(size(12), size(6), size(10), size(6))
+        row.setSpacing(size(18))
+        names = QtWidgets.QVBoxLayout()
+        names.setSpacing(size(2))
+        self.name = label("gainbench", "head")
+        self.badge = Chip("opening", "busy")
+        names.addWidget(self.name)
+        names.addWidget(self.badge, 0, QtCore.Qt.AlignmentFlag.AlignLeft)
+        row.addLayout(names)
+        row.addStretch(1)
+        self.values: dict[str, QtWidgets.QLabel] = {}
+        self._titles: dict[str, QtWidgets.QLabel] = {}
+        for key, title in (
+            ("laser", "LASER"),
+            ("energy", "PULSE ENERGY"),
+            ("fluence", "FLUENCE"),
+            ("dose", "ON SAMPLE"),
+            ("temperature", "SAMPLE"),
+        ):
+            block = QtWidgets.QVBoxLayout()
+            block.setSpacing(0)
+            self._titles[key] = label(title, "title")
+            self.values[key] = label("–", "big")
+            block.addWidget(self._titles[key])
+            block.addWidget(self.values[key])
+            row.addLayout(block)
+        row.addStretch(1)
+        self.shutter = Chip("SHUTTER ?", "off")
+        self.shutter.setMinimumHeight(size(34))
+        self.shutter.setMinimumWidth(size(150))
+        row.addWidget(self.shutter)
+        self.close_button = button(
+            "CLOSE SHUTTER  (Esc)",
+            "closes the shutter at once; a run waits, and takes its record again when it goes on",
+        )
+        self.close_button.setObjectName("close")
+        self.close_button.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)
+        self.close_button.setMinimumHeight(size(46))
+        self.close_button.clicked.connect(lambda: self.close_asked.emit())
+        row.addWidget(self.close_button)
+        self._set_visible("temperature", False)
+
+    def _set_visible(self, key: str, visible: bool) -> None:
+        self.values[key].setVisible(visible)
+        self._titles[key].setVisible(visible)
+
+    def show_view(self, view: BenchView, now_s: float, virtual: bool) -> None:
+        """Show the bench's state."""
+        self.name.setText(view.name or "bench")
+        if view.phase == "failed":
+            self.badge.say("NOT OPEN", "bad")
+        elif view.phase == "opening":
+            self.badge.say("OPENING …", "busy")
+        elif view.phase == "closed":
+            self.badge.say("CLOSED", "off")
+        elif view.simulated:
+            self.badge.say("SIMULATED, virtual time" if virtual else "SIMULATED, real time", "warn")
+            self.badge.setToolTip(
+                f"no hardware: the simulated bench, as {view.arrangement} needs it"
+            )
+        else:
+            self.badge.say("REAL BENCH", "ok")
+        beam = view.beam
+        if beam is not None:
+            self.values["laser"].setText(prefixed(beam.repetition_rate_Hz, "Hz", 2))
+            if beam.energy_J is not None:
+                self.values["energy"].setText(prefixed(beam.energy_J, "J"))
+            if beam.fluence_uJ_cm2 is not None:
+                self.values["fluence"].setText(_fluence(beam.fluence_uJ_cm2))
+            self.values["dose"].setText(f"{count(beam.shots)} shots")
+            self.values["dose"].setToolTip(f"{significant(beam.dose_J_cm2)} J/cm² since opening")
+            stale = now_s - beam.time_s > 6.0 and beam.time_s > 0.0
+            for key in ("energy", "fluence"):
+                theme.restyle(self.values[key], stale=str(stale).lower())
+        kelvin = view.temperature_K
+        self._set_visible("temperature", kelvin is not None)
+        if kelvin is not None:
+            self.values["temperature"].setText(f"{kelvin:.2f} K")
+        if view.shutter_open is None:
+            self.shutter.say("SHUTTER UNKNOWN", "off")
+        elif view.shutter_open:
+            self.shutter.say("SHUTTER OPEN", "warn")
+        else:
+            self.shutter.say("SHUTTER CLOSED", "ok")
+        theme.restyle(self.close_button, open=str(view.shutter_open is not False).lower())
+
+
+def _fluence(value_uJ_cm2: float) -> str:
+    if value_uJ_cm2 >= 1000.0:
+        return f"{significant(value_uJ_cm2 / 1000.0)} mJ/cm²"
+    return f"{significant(value_uJ_cm2)} µJ/cm²"

@@ -1,0 +1,1 @@
+"""Live plots: what all share, and one file a measurement."""

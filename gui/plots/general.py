@@ -1,0 +1,102 @@
+"""Any measurement: the last spectrum, and any column against any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PyQt5 import QtWidgets
+
+from gui.fields import label
+from gui.plots.plot import Plot
+from gui.plots.series import Decimated, SeriesPlot
+from gui.plots.view import MeasurementView
+from gui.rundata import RunData
+from gui.words import unit
+
+
+class GeneralView(MeasurementView):
+    """Columns chosen by the operator, and the newest array of the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = SeriesPlot("Records", "record", "")
+        self.array = Plot("Newest record", "", "")
+        self.add([self.columns], [self.array], stretch=(1, 1))
+        self._points = self.columns.curve(0, symbol="o", size=5, width=1.0)
+        self._line = self.array.curve(0)
+        self.array.follow(self._line)
+        self.along, self.up = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        for box, name in ((self.up, "up"), (self.along, "along")):
+            box.setAccessibleName(f"column {name}")
+            box.currentIndexChanged.connect(lambda _index: self._redraw())
+            self.columns.tools.insertWidget(1, box)
+            self.columns.tools.insertWidget(1, label(name, "muted"))
+        self._data: RunData | None = None
+
+    def draw(self, data: RunData) -> None:
+        """See MeasurementView."""
+        names = [name for name, column in data.table.items() if not column.axes]
+        if (
+            self._data is None
+            or [self.along.itemText(i) for i in range(self.along.count())] != names
+        ):
+            for box, chosen in ((self.along, _guess(data, 0)), (self.up, _guess(data, 1))):
+                box.blockSignals(True)
+                box.clear()
+                box.addItems(names)
+                box.setCurrentText(chosen)
+                box.blockSignals(False)
+        self._data = data
+        self._redraw()
+        arrays = [name for name, column in data.table.items() if len(column.axes) == 1]
+        if arrays and (newest := data.last(arrays[0])) is not None:
+            column = data.table[arrays[0]]
+            self.array.set_title(f"Newest {column.long_name or arrays[0]}")
+            self.array.set_labels(column.axes[0], unit(column.unit))
+            self._line.setData(data.axis(column.axes[0]), np.asarray(newest, dtype=np.float64))
+        self.array.setVisible(bool(arrays))
+
+    def _redraw(self) -> None:
+        data = self._data
+        if data is None or not self.along.currentText():
+            return
+        count = data.rows_complete
+        x = np.asarray(data.records(self.along.currentText())[:count], dtype=np.float64)
+        y = np.asarray(data.records(self.up.currentText())[:count], dtype=np.float64)
+        good = np.isfinite(x) & np.isfinite(y)
+        x, y = x[good], y[good]
+        if len(x) and (np.diff(x) < 0).any():
+            self._points.setData(x[:20_000], y[:20_000])
+        else:
+            self.columns.show_series(self._points, Decimated(x, y))
+        self.columns.set_labels(*(_words(data, box.currentText()) for box in (self.along, self.up)))
+
+    def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
+        """See MeasurementView."""
+        names = (self.along.currentText(), self.up.currentText())
+        if not all(name in data.table for name in names):
+            return None
+        x, y = (np.asarray(data.records(name), dtype=np.float64) for name in names)
+        return self.columns, x, y
+
+
+def _words(data: RunData, name: str) -> str:
+    column = data.table.get(name)
+    if column is None:
+        return name
+    printed = unit(column.unit)
+    return f"{name.replace('_', ' ')} ({printed})" if printed else name.replace("_", " ")
+
+
+_ALONG = ("fluence", "exposed_shots", "angle", "stripe_length", "day", "time")
+_UP = ("energy", "pulse_energy", "band_counts", "transmission", "fluence")
+
+
+def _guess(data: RunData, which: int) -> str:
+    names = [name for name, column in data.table.items() if not column.axes]
+    wanted = _ALONG if which == 0 else _UP
+    found = [name for name in wanted if name in names]
+    if found:
+        return found[0]
+    return names[min(which, len(names) - 1)] if names else ""

@@ -1,0 +1,251 @@
+"""The records of a run in memory: of one that goes on here, of one in another process, of a file.
+
+Plots draw from it, and the analyses take it in a run file's place: it answers what they ask of one
+(`records`, `axis`, `facts`, ...), so that a live fit is the very analysis that the file will get.
+Written by one thread, read by others: what was returned is never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from procedures.columns import Axis, Column
+
+MOST_ARRAY_BYTES = 256 * 2**20
+"""Of arrays kept in memory; beyond it every other one is let go, for drawing alone."""
+
+
+class _Series:
+    """A column that grows: values, and which records they belong to."""
+
+    def __init__(self, dtype: Any, shape: tuple[int, ...]) -> None:
+        self.values = np.empty((64, *shape), dtype)
+        self.rows = np.empty(64, np.intp)
+        self.length = 0
+
+    def append(self, value: Any, row: int) -> None:
+        if self.length == len(self.values):
+            self.values = np.concatenate([self.values, np.empty_like(self.values)])
+            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
+        self.values[self.length] = value
+        self.rows[self.length] = row
+        self.length += 1
+
+    def thin(self) -> None:
+        """Keep every other value."""
+        self.values = self.values[: self.length : 2].copy()
+        self.rows = self.rows[: self.length : 2].copy()
+        self.length = len(self.values)
+
+
+class RunData:
+    """Records and description of a run.
+
+    Args:
+        measurement: its name. columns: of its records. axes: of its array columns.
+        about: sample, spot, operator, start_time, parameters, parameter_units, facts, instruments,
+            calibrations, decisions, points (of the plan), path.
+    """
+
+    def __init__(
+        self,
+        measurement: str,
+        columns: Sequence[Column],
+        axes: Sequence[Axis],
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        known = dict(about or {})
+        self.measurement = measurement
+        self.path: Path | None = known.get("path")
+        self.sample = str(known.get("sample", ""))
+        self.spot = str(known.get("spot", ""))
+        self.operator = str(known.get("operator", ""))
+        self.start_time = str(known.get("start_time", ""))
+        self.end_time = str(known.get("end_time", ""))
+        self.status = str(known.get("status", "running"))
+        self.points = int(known.get("points", 0))
+        self.parameters: dict[str, Any] = dict(known.get("parameters", {}))
+        self.parameter_units: dict[str, str] = dict(known.get("parameter_units", {}))
+        self.facts: dict[str, Any] = dict(known.get("facts", {}))
+        self.instruments: dict[str, Any] = dict(known.get("instruments", {}))
+        self.calibrations: dict[str, Any] = dict(known.get("calibrations", {}))
+        self.decisions: dict[str, Any] = dict(known.get("decisions", {}))
+        self.table = {column.name: column for column in columns}
+        self.axes = {axis.name: axis for axis in axes}
+        self.rows_complete = 0
+        self.complete = True
+        self._lock = threading.Lock()
+        self._array_bytes = 0
+        self._stride = 1
+        self._series: dict[str, _Series] = {}
+        for column in columns:
+            shape = tuple(len(self.axes[name].values) for name in column.axes)
+            self._series[column.name] = _Series(np.dtype(column.dtype), shape)
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Take a record; an array of None is one that it has not."""
+        with self._lock:
+            row = self.rows_complete
+            for name, series in self._series.items():
+                value = record.get(name)
+                if self.table[name].axes:
+                    if value is None or row % self._stride:
+                        continue
+                    self._array_bytes += series.values.itemsize * int(np.size(value))
+                elif value is None:
+                    value = np.nan if series.values.dtype.kind == "f" else 0
+                series.append(value, row)
+            self.rows_complete = row + 1
+            if self._array_bytes > MOST_ARRAY_BYTES:
+                self._thin()
+
+    def _thin(self) -> None:
+        for name, series in self._series.items():
+            if self.table[name].axes:
+                series.thin()
+        self._array_bytes //= 2
+        self._stride *= 2
+        self.complete = False
+
+    def extend(self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> None:
+        """Take a whole column at once (of a file)."""
+        with self._lock:
+            series = self._series[name]
+            series.values, series.rows, series.length = values, rows, len(values)
+
+    # ---- what an analysis asks of a run file ----------------------------------------------------
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.table)
+
+    def records(self, name: str) -> npt.NDArray[Any]:
+        """Return a column's values, (rows, ...); of some records only, see `rows_of`."""
+        with self._lock:
+            series = self._series[name]
+            return series.values[: series.length]
+
+    def rows_of(self, name: str) -> npt.NDArray[np.intp]:
+        """Return which records the values of a column belong to."""
+        with self._lock:
+            series = self._series[name]
+            return series.rows[: series.length]
+
+    def last(self, name: str) -> Any:
+        """Return the newest value of a column, None if there is none."""
+        with self._lock:
+            series = self._series.get(name)
+            return series.values[series.length - 1] if series and series.length else None
+
+    def axis(self, name: str) -> npt.NDArray[np.float64]:
+        """Return the values of an axis."""
+        return np.asarray(self.axes[name].values, dtype=np.float64)
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a column."""
+        return self.table[name].unit
+
+    # ---- parts ----------------------------------------------------------------------------------
+
+    def frozen(self, keep: npt.NDArray[np.bool_] | None = None) -> RunData:
+        """Return it as it is now (of the records `keep` only), for a fit in another thread."""
+        with self._lock:
+            made = copy.copy(self)
+            made._lock = threading.Lock()
+            count = self.rows_complete
+            made._series = {}
+            wanted = keep[:count] if keep is not None else None
+            place = np.cumsum(wanted) - 1 if wanted is not None else None
+            for name, series in self._series.items():
+                part = _Series.__new__(_Series)
+                values, rows = series.values[: series.length], series.rows[: series.length]
+                if wanted is not None and place is not None:
+                    inside = wanted[rows]
+                    values, rows = values[inside], place[rows[inside]]
+                part.values, part.rows, part.length = values, rows, len(values)
+                made._series[name] = part
+            made.rows_complete = int(wanted.sum()) if wanted is not None else count
+            made.decisions = dict(self.decisions)
+            return made
+
+
+def from_file(path: Path | str) -> RunData:
+    """Read a run file, finished or alive.
+
+    Arrays beyond MOST_ARRAY_BYTES are read in part, evenly, for drawing.
+    """
+    from procedures.running.runfile import RunFile
+
+    with RunFile(path) as run:
+        about = {
+            "path": Path(path),
+            "sample": run.sample,
+            "spot": run.spot,
+            "operator": run.operator,
+            "start_time": run.start_time,
+            "end_time": run.end_time,
+            "status": run.status,
+            "parameters": run.parameters,
+            "parameter_units": run.parameter_units,
+            "facts": run.facts,
+            "instruments": run.instruments,
+            "calibrations": run.calibrations,
+            "decisions": run.decisions,
+            "points": max((len(one) for one in run.plan.values()), default=0),
+        }
+        columns, axes = _described(run)
+        made = RunData(run.measurement, columns, axes, about)
+        made.rows_complete = run.rows_complete
+        arrays = [column for column in columns if column.axes]
+        budget = sum(
+            int(np.prod(run.shape(c.name)[0])) * run.shape(c.name)[1].itemsize * run.rows_complete
+            for c in arrays
+            if not c.where
+        )
+        step = max(-(-budget // MOST_ARRAY_BYTES), 1)
+        for column in columns:
+            name = column.name
+            if column.axes and not column.where and step > 1:
+                values = run.rows(name, 0, run.rows_complete, step)
+                rows = np.arange(0, run.rows_complete, step, dtype=np.intp)
+                made.complete = False
+            else:
+                values = run.records(name)
+                some = bool(column.where)
+                rows = np.asarray(run.rows_of(name)) if some else _Rows.to(run.rows_complete)
+            made.extend(name, values, rows)
+    return made
+
+
+class _Rows:
+    """Numbers of rows, shared by the columns of a file."""
+
+    _known: npt.NDArray[np.intp] = np.arange(1024, dtype=np.intp)
+
+    @classmethod
+    def to(cls, count: int) -> npt.NDArray[np.intp]:
+        """Return 0 to count - 1."""
+        if len(cls._known) < count:
+            cls._known = np.arange(count, dtype=np.intp)
+        return cls._known[:count]
+
+
+def _described(run: Any) -> tuple[list[Column], list[Axis]]:
+    """Return the columns and axes of a run file, as it stored them."""
+    from procedures.running import layout
+
+    if not run.columns:
+        return [], []
+    columns = layout.stored_columns(run._acquisition)
+    names = dict.fromkeys(name for column in columns for name in column.axes)
+    return columns, [Axis(name, run.axis(name), "", name) for name in names]
