@@ -50,6 +50,7 @@ class Bench:
         source: [pump] as the bench file, or the simulated bench, has it. pump: the pump beam.
         spectrograph: monochromator and camera together, or None.
         simulation: the simulated bench behind, or None; only `state` and `restore` are used.
+        interlock: what watches this bench, or None; set by whoever starts one.
     """
 
     def __init__(self, config: BenchConfig, clock: Clock, simulation: Any) -> None:
@@ -70,6 +71,7 @@ class Bench:
         self.calibrations: dict[str, Calibration] = {}
         self.pump: PumpBeam
         self.spectrograph: Spectrograph | None = None
+        self.interlock: Any = None
 
     @property
     def simulated(self) -> bool:
@@ -130,10 +132,16 @@ class Bench:
         if role in self._foreign:
             self.recover(role)
         self.instruments[role].make_safe()
+        self._note_dark(role)
 
     def _make_safe_anew(self, role: str) -> None:
         self.recover(role)
         self.instruments[role].make_safe()
+        self._note_dark(role)
+
+    def _note_dark(self, role: str) -> None:
+        if role == "shutter" and hasattr(self, "pump"):
+            self.pump.went_dark()
 
     def recover(self, role: str) -> None:
         """Get an instrument back: open its link again, identify it, bring it what it has lost.
@@ -325,7 +333,7 @@ def _roles_to_open(
     # An energy meter is used wherever there is one; a slit or a gate that the file names stands in
     # the beam and must be opened.
     in_the_beam = {"stripe", "pulse_gate"} & set(config.instruments)
-    always = {"energy_meter", "shutter", *in_the_beam}
+    always = {"energy_meter", "shutter", *in_the_beam, *config.interlock.roles}
     return [role for role in have if role in needs or (extras and role in always)]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from instruments.rule import Rule
 
 SIMULATED = "sim"
 SERVED = "sim://"
@@ -146,17 +148,43 @@ class InterlockTable(StrictTable):
     """[interlock]: what closes the shutter."""
 
     stale_after_s: Positive = 5.0
-    """Age from which a reading no longer counts (s)."""
-    period_s: Positive = 0.2
+    """Age from which a reading no longer counts while there is light on the sample (s)."""
+    period_s: Annotated[float, Field(ge=0.02, le=10.0)] = 0.2
     """How often the interlock looks (s)."""
     pulse_energy_min_J: NotNegative | None = None
-    """Lowest mean pulse energy (J)."""
+    """Lowest mean pulse energy at the sample while it has light (J)."""
     pulse_energy_max_J: Positive | None = None
-    """Highest mean pulse energy (J)."""
+    """Highest mean pulse energy at the sample while it has light (J)."""
     temperature_max_K: Positive | None = None
-    """Highest sample temperature (K)."""
+    """Highest sample temperature (K); left out: that of [limits]."""
     rule: str | None = None
-    """A rule of your own, as an expression of readings."""
+    """A rule of your own: what must hold while there is light, as an expression of readings."""
+
+    @field_validator("rule")
+    @classmethod
+    def _can_be_read(cls, text: str | None) -> str | None:
+        if text is not None:
+            Rule(text)
+        return text
+
+    @model_validator(mode="after")
+    def _band(self) -> InterlockTable:
+        low, high = self.pulse_energy_min_J, self.pulse_energy_max_J
+        if low is not None and high is not None and not low < high:
+            raise ValueError("pulse_energy_min_J must be below pulse_energy_max_J")
+        if not self.period_s < self.stale_after_s:
+            raise ValueError("period_s must be shorter than stale_after_s")
+        return self
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles whose readings it asks for beyond what it always watches."""
+        found = set(Rule(self.rule).roles) if self.rule is not None else set()
+        if self.pulse_energy_min_J is not None or self.pulse_energy_max_J is not None:
+            found.add("energy_meter")
+        if self.temperature_max_K is not None:
+            found.add("cryostat")
+        return frozenset(found)
 
 
 class NotifyTable(StrictTable):

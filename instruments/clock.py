@@ -13,6 +13,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ class Ticket:
         self._cancelled.set()
 
 
+_ROUNDING = 1e-4  # of a period: a moment this close to its end counts as past it
 _SLICE_S = 0.05  # of real time: so soon a guarded sleep is seen to be over
 
 
@@ -78,7 +80,9 @@ class Clock(abc.ABC):
     def every(self, period_s: float, function: Callable[[], object]) -> Ticket:
         """Call `function` every `period_s` seconds until the ticket is cancelled.
 
-        An exception in `function` is logged and the calls go on.
+        An exception in `function` is logged and the calls go on. On the virtual clock the calls
+        come at multiples of the period after its origin, so that a resumed run has them where the
+        first one had.
         """
 
     def sleep_until(self, moment: float) -> None:
@@ -139,7 +143,7 @@ class VirtualClock(Clock):
 
     def __init__(self, start: float | None = None) -> None:
         super().__init__()
-        self._now = time.time() if start is None else start
+        self._now = self._origin = time.time() if start is None else start
         self._due: list[tuple[float, int, float, Callable[[], object], Ticket]] = []
         self._order = itertools.count()
         self._lock = threading.RLock()
@@ -165,7 +169,7 @@ class VirtualClock(Clock):
                     _call(function)
                 finally:
                     self._in_call = False
-                self._push(max(self._now, moment + period), period, function, ticket)
+                self._push(self._next(period), period, function, ticket)
             self._now = max(self._now, end)
             check = self._check() if not self._in_call else None
         if check is not None:
@@ -177,16 +181,27 @@ class VirtualClock(Clock):
             raise ValueError(f"a period must be positive, not {period_s}")
         ticket = Ticket()
         with self._lock:
-            self._push(self._now + period_s, period_s, function, ticket)
+            self._push(self._next(period_s), period_s, function, ticket)
         return ticket
 
-    def jump(self, moment: float) -> None:
-        """Set the clock to `moment` (a resumed run goes on at the time its file ends)."""
+    def jump(self, moment: float, origin: float | None = None) -> None:
+        """Set the clock to `moment` (a resumed run goes on at the time its file ends).
+
+        origin: when the first part of that run began, which regular calls are counted from.
+        """
         with self._lock:
-            shift = moment - self._now
+            self._origin = self._origin if origin is None else origin
             self._now = moment
-            self._due = [(due + shift, *rest) for due, *rest in self._due]  # type: ignore[misc]
-            heapq.heapify(self._due)
+            waiting = sorted(self._due)
+            self._due = []
+            for _, _, period, function, ticket in waiting:
+                self._push(self._next(period), period, function, ticket)
+
+    def _next(self, period: float) -> float:
+        """Return when the next whole period since the origin ends."""
+        passed = math.floor((self._now - self._origin) / period + _ROUNDING)
+        found = self._origin + (passed + 1) * period
+        return found if found > self._now else found + period
 
     def _push(
         self, moment: float, period: float, function: Callable[[], object], ticket: Ticket

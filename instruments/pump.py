@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from instruments.calibration import Calibration
@@ -68,7 +68,14 @@ def calibrated_pump(source: PumpTable, calibration: Calibration | None) -> PumpT
 
 
 class PumpBeam:
-    """What hits the sample, and how much of it has."""
+    """What hits the sample, and how much of it has.
+
+    Attributes:
+        shots, dose_J_cm2: on the sample in this run; given_shots, given_dose_J_cm2: since the bench
+            was opened, whatever runs there were.
+        allow: asked before light is let on the sample; what it raises keeps the shutter closed.
+        energy_seen: when the energy meter was last read, and the mean pulse energy at the sample.
+    """
 
     def __init__(
         self,
@@ -89,8 +96,14 @@ class PumpBeam:
         self._limits = limits
         self.shots = 0
         self.dose_J_cm2 = 0.0
+        self.given_shots, self.given_dose_J_cm2 = 0, 0.0
+        self.allow: Callable[[], None] = lambda: None
+        self.energy_seen: tuple[float, float] | None = None
         self._current: Fluence | None = None
         self._opened_s: float | None = None
+        self._lit_s: float | None = None
+        self._uncounted_s = 0.0
+        self._fluence_lit = 0.0
 
     @property
     def area_cm2(self) -> float:
@@ -162,6 +175,8 @@ class PumpBeam:
         self._current = Fluence(
             mean * scale, error * scale, mean, spread, self.energy_meter is not None
         )
+        if self.energy_meter is not None:
+            self.energy_seen = (self.clock.now(), mean)
         return self._current
 
     @property
@@ -174,10 +189,55 @@ class PumpBeam:
         """Whether this beam has opened its shutter (what the blade says: shutter.is_open)."""
         return self._opened_s is not None
 
-    def open(self) -> None:
-        """Let light on the sample; shots count from here."""
+    def book(self, shots: int, fluence_uJ_cm2: float) -> None:
+        """Count shots that have fallen on the sample, at their fluence."""
+        dose = shots * fluence_uJ_cm2 * 1e-6
+        self.shots += shots
+        self.dose_J_cm2 += dose
+        self.given_shots += shots
+        self.given_dose_J_cm2 += dose
+
+    @property
+    def lit_since_s(self) -> float | None:
+        """Since when there is meant to be light on the sample (bench time), whoever lets it there.
+
+        Not None before the shutter is told to open, None after it is seen closed.
+        """
+        return self._lit_s
+
+    def permit(self, fluence_uJ_cm2: float | None = None) -> None:
+        """Ask whether light may be let on the sample; from here on there is meant to be some.
+
+        For whoever opens the shutter otherwise than by `open`, `light` or `fire`; `went_dark` is
+        the end. Raises what `allow` raises, and DeviceFault where the bench has no shutter.
+        """
         if self.shutter is None:
             raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
+        self.allow()
+        current = self._current.value_uJ_cm2 if self._current is not None else 0.0
+        self._fluence_lit = current if fluence_uJ_cm2 is None else fluence_uJ_cm2
+        self._lit_s = self._uncounted_s = self.clock.now()
+
+    def counted_until(self, moment: float) -> None:
+        """Note that the shots until then are counted though there still is light."""
+        self._uncounted_s = moment
+
+    def went_dark(self) -> None:
+        """Note that the shutter is meant to be closed from now on."""
+        self._lit_s = None
+
+    def unbooked(self) -> tuple[int, float]:
+        """Return shots and dose (J/cm2) that have fallen and are not yet counted, about."""
+        if self._lit_s is None:
+            return 0, 0.0
+        lit_s = self.clock.now() - self._uncounted_s
+        shots = max(round(lit_s * self.source.repetition_rate_Hz), 0)
+        return shots, shots * self._fluence_lit * 1e-6
+
+    def open(self) -> None:
+        """Let light on the sample; shots count from here."""
+        self.permit()
+        assert self.shutter is not None
         # The blade moves between the command and the moment it is seen open: count from half-way
         # (from the command, should it never be seen).
         if self.pulse_gate is not None:
@@ -195,12 +255,11 @@ class PumpBeam:
                 self.shutter.shut()
                 shut_s = 0.5 * (asked_s + self.clock.now())
         finally:
+            self.went_dark()
             if self._opened_s is not None:
                 shots = self.shots_in((shut_s or self.clock.now()) - self._opened_s)
                 self._opened_s = None
-                self.shots += shots
-                if self._current is not None:
-                    self.dose_J_cm2 += shots * self._current.value_uJ_cm2 * 1e-6
+                self.book(shots, self._current.value_uJ_cm2 if self._current is not None else 0.0)
 
     def fire(self, shots: int) -> Burst:
         """Let exactly `shots` shots on the sample, the shutter open around them.
@@ -212,19 +271,20 @@ class PumpBeam:
                 f"exactly {shots} shots were asked for, which needs a pulse gate that counts laser "
                 "shots; add [instruments.pulse_gate], or expose for a time instead"
             )
-        if self.shutter is None:
-            raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
-        self.pulse_gate.block()
+        self.permit()
+        assert self.shutter is not None
         burst = None
         try:
+            self.pulse_gate.block()
             self.shutter.open()
             burst = self.pulse_gate.release(shots)
         finally:
-            self.shutter.shut()
-            passed = burst.shots if burst is not None else shots  # at most, if it broke off
-            self.shots += passed
-            if self._current is not None:
-                self.dose_J_cm2 += passed * self._current.value_uJ_cm2 * 1e-6
+            try:
+                self.shutter.shut()
+            finally:
+                self.went_dark()
+                passed = burst.shots if burst is not None else shots  # at most, if it broke off
+                self.book(passed, self._current.value_uJ_cm2 if self._current is not None else 0.0)
         return burst
 
     @contextlib.contextmanager

@@ -44,10 +44,12 @@ class ContinuousLight:
                 return False
             self.count()  # at most as many as there can have been
             self._since_s = None
+            pump.went_dark()
             raise DeviceFault(
                 "shutter: found closed in the middle of an exposure; was an interlock tripped, or "
                 "was it closed by hand?"
             )
+        pump.permit(self.fluence_uJ_cm2)
         if pump.pulse_gate is not None:
             pump.pulse_gate.pass_all()
         # The blade moves between the command and the moment it is seen open: count from half-way
@@ -71,8 +73,8 @@ class ContinuousLight:
         shots = max(round((moment - self._since_s) * rate), 0)
         # The part of a period that is left over belongs to the next count.
         self._since_s += shots / rate
-        self._bench.pump.shots += shots
-        self._bench.pump.dose_J_cm2 += shots * self.fluence_uJ_cm2 * 1e-6
+        self._bench.pump.book(shots, self.fluence_uJ_cm2)
+        self._bench.pump.counted_until(self._since_s)
         return shots
 
     def end(self) -> int:
@@ -91,4 +93,5 @@ class ContinuousLight:
         finally:
             shots = self.count(shut_s)
             self._since_s = None
+            pump.went_dark()
         return shots

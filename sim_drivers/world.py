@@ -386,7 +386,7 @@ class World:
         """
         if isinstance(self.clock, VirtualClock):
             shift_s = state["world.now_s"] - self.clock.now()
-            self.clock.jump(state["world.now_s"])
+            self.clock.jump(state["world.now_s"], state["world.start_s"])
             self.source.shift(shift_s)
             self.passage.shift(shift_s)
             self.source.start_s = state["world.start_s"]

@@ -200,8 +200,7 @@ class Recovery:
         if "shutter" in self._failing and point is not None:
             shots = bench.pump.shots_in(bench.clock.now() - begun)
             fluence = self._measurement.needs(point).setpoints.get("fluence_uJ_cm2", 0.0)
-            bench.pump.shots += shots
-            bench.pump.dose_J_cm2 += shots * fluence * 1e-6
+            bench.pump.book(shots, fluence)
 
     def _darken_otherwise(self) -> None:
         for role in _STOPS_LIGHT:

@@ -23,6 +23,7 @@ from procedures.running import lock
 from procedures.running.control_server import ControlServer
 from procedures.running.describe import Description, describe_start
 from procedures.running.header import RunStart
+from procedures.running.interlock import Interlock
 from procedures.running.recovering import Recovery
 from procedures.running.runfile import RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
@@ -224,17 +225,24 @@ def _carry_out(
     with Signals() as signals:
         try:
             with opened as bench:
-                clock_now = bench.clock.now
-                asked = _Asked(measurement, signals)
-                try:
-                    with bench.clock.guarded(asked.check):
-                        records = _measure(file, measurement, bench, signals, resume_from, records)
-                finally:
-                    signals.finish()
-                    file.log("info", "making the bench safe", clock_now())
-                    measurement.shutdown()
-                    for line in bench.unsafe:
-                        file.log("error", line, clock_now())
+                clock_now = now = bench.clock.now
+                with _watched(bench, lambda level, text: file.log(level, text, now())) as watch:
+                    asked = _Asked(measurement, signals, watch)
+                    try:
+                        with bench.clock.guarded(asked.check):
+                            records = _measure(
+                                file, measurement, bench, signals, watch, resume_from, records
+                            )
+                    except Exception:
+                        watch.check()  # whatever came of it, it was the interlock
+                        raise
+                    finally:
+                        asked.finish()
+                        signals.finish()
+                        file.log("info", "making the bench safe", clock_now())
+                        measurement.shutdown()
+                        for line in bench.unsafe:
+                            file.log("error", line, clock_now())
         except (Stopped, KeyboardInterrupt) as stop:
             error = stop
         except Exception as problem:
@@ -254,16 +262,39 @@ def _carry_out(
     return Outcome(file.path, status, records, _plain(error), _exit_code(error))
 
 
+@contextlib.contextmanager
+def _watched(bench: Bench, tell: Callable[[str, str], None]) -> Iterator[Interlock]:
+    """Have the bench watched: by who does already, or for the time of the run."""
+    watch: Interlock | None = bench.interlock
+    if watch is not None:
+        with watch.telling(tell):
+            yield watch
+        return
+    with Interlock(bench, tell) as made:
+        yield made
+
+
 class _Asked:
     """What ends a run in the middle of a point: `check` raises it, once."""
 
-    def __init__(self, measurement: Measurement, signals: Signals) -> None:
-        self._measurement, self._signals = measurement, signals
+    def __init__(self, measurement: Measurement, signals: Signals, watch: Interlock) -> None:
+        self._measurement, self._signals, self._watch = measurement, signals, watch
+        self._done = False
 
     def check(self) -> None:
-        """Raise Stopped if the run is to end, as the first signal would."""
+        """Raise Stopped if the run is to end, as the first signal would, or InterlockTripped."""
+        if self._done:
+            return
         if self._measurement.control.aborted_now:
+            self._done = True
             self._signals.stop()
+        elif self._watch.tripped:
+            self._done = True
+            self._watch.check()
+
+    def finish(self) -> None:
+        """Raise nothing any more: the clean-up is under way."""
+        self._done = True
 
 
 def _measure(
@@ -271,6 +302,7 @@ def _measure(
     measurement: Measurement,
     bench: Bench,
     signals: Signals,
+    watch: Interlock,
     resume_from: Mapping[str, Any] | None,
     records: int,
 ) -> int:
@@ -281,6 +313,8 @@ def _measure(
     measurement.first_point = records
     if measurement.control.aborted:
         raise Stopped
+    watch.check()
+    measurement.check_sink = watch.check
     bench.pump.shots, bench.pump.dose_J_cm2 = 0, 0.0  # a bench that was open may have had others
     if resume_from is not None:
         measurement.decisions.update(resume_from["decisions"])
@@ -308,6 +342,7 @@ def _measure(
     start = recovery.startup(get_ready)
     if resume_from is not None:
         bench.restore(dict(resume_from["state"]))
+        watch.restored()
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
     with signals.deferred():
@@ -329,6 +364,10 @@ def _measure(
         elif topic == "progress":
             followers.progress(float(content))
 
+    def check() -> None:
+        writer.check()
+        watch.check()
+
     def paused(is_paused: bool) -> None:
         writer.set_status("paused" if is_paused else "running")
         followers.state("paused" if is_paused else "running")
@@ -337,7 +376,7 @@ def _measure(
     measurement.take = recovery.take
     measurement.emit = emit
     measurement.should_stop = lambda: measurement.control.aborted
-    measurement.check_sink = writer.check
+    measurement.check_sink = check
     measurement.on_pause = paused
     try:
         measurement.execute()
