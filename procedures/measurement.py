@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -144,7 +144,7 @@ class Measurement(Procedure):  # type: ignore[misc]
 
     # ---- what a measurement writes for itself ----------------------------------------------
 
-    def plan(self) -> list[Point]:
+    def plan(self) -> Sequence[Point]:
         """Return the ordered points, from the parameters alone."""
         raise NotImplementedError
 
@@ -267,7 +267,8 @@ class Measurement(Procedure):  # type: ignore[misc]
     def execute(self) -> None:
         """Take the records of the plan, from `first_point` on."""
         points = self.plan()
-        for number, point in enumerate(points[self.first_point :], start=self.first_point):
+        for number in range(self.first_point, len(points)):
+            point = points[number]
             if not self._may_go_on():
                 return
             record = self.take(point)

@@ -23,6 +23,7 @@ from instruments.errors import InstrumentError
 from procedures.analysis.lineshape import half_width, smooth
 from procedures.columns import Column
 from procedures.continuous_light import ContinuousLight
+from procedures.exposure_plan import ExposurePlan, Schedule
 from procedures.measurement import Needs, Point, Record
 from procedures.parameters import Count, Number, ParameterError
 from procedures.spectrum_series import BEAM_COLUMNS, SPECTRUM_COLUMNS, SpectrumSeries
@@ -132,7 +133,7 @@ class Photostability(SpectrumSeries):
 
     # ---- the plan -------------------------------------------------------------------------------
 
-    def plan(self) -> list[Point]:
+    def plan(self) -> ExposurePlan:
         """Weak light, sweep, exposure, sweep, weak light."""
         full = float(self.fluence_uJ_cm2)
         low = full * float(self.low_share)
@@ -142,7 +143,6 @@ class Photostability(SpectrumSeries):
         sweep = [*(float(one) for one in around), full]
         total, per_record = int(self.shots), int(self.shots_per_record)
         blocks = math.ceil(total / per_record)
-        kept = self._kept(blocks)
 
         def leg(number: int, fluence: float) -> Point:
             return {
@@ -153,34 +153,14 @@ class Photostability(SpectrumSeries):
                 "keep": 1,
             }
 
-        exposure: list[Point] = [
-            {
-                "leg": EXPOSURE,
-                "fluence_uJ_cm2": full,
-                "length_mm": 0.0,
-                "shots": min((block + 1) * per_record, total),
-                "keep": int(block in kept),
-            }
-            for block in range(blocks)
-        ]
-        return [
-            leg(LOW, low),
-            *(leg(BEFORE, one) for one in sweep),
-            *exposure,
-            *(leg(AFTER, one) for one in sweep),
-            leg(LOW_AFTER, low),
-        ]
-
-    def _kept(self, blocks: int) -> set[int]:
-        """Return the blocks whose spectra are kept."""
-        found = {0, blocks - 1}
-        if self.keep_every:
-            found.update(range(self.keep_every - 1, blocks, self.keep_every))
-        if self.keep_per_decade:
-            steps = math.ceil(math.log10(max(blocks, 1)) * self.keep_per_decade)
-            logarithmic = (10.0 ** (step / self.keep_per_decade) for step in range(steps + 1))
-            found.update(min(round(one), blocks) - 1 for one in logarithmic)
-        return found
+        return ExposurePlan(
+            (leg(LOW, low), *(leg(BEFORE, one) for one in sweep)),
+            leg(EXPOSURE, full),
+            total,
+            per_record,
+            Schedule(blocks, int(self.keep_every), int(self.keep_per_decade)),
+            (*(leg(AFTER, one) for one in sweep), leg(LOW_AFTER, low)),
+        )
 
     def needs(self, point: Point) -> Needs:
         """A block takes its shots; the other points what a series of spectra takes."""

@@ -116,7 +116,8 @@ def write_queued(file: h5py.File, header: RunHeader) -> None:
         put(parameters, name, quantity.value, quantity.unit)
     plan = group(acquisition, "plan", "NXcollection")
     for name in dict.fromkeys(key for point in header.plan for key in point):
-        put(plan, name, np.array([point.get(name, np.nan) for point in header.plan]))
+        values = (point.get(name, np.nan) for point in header.plan)
+        put(plan, name, np.fromiter(values, "f8", len(header.plan)))
     _write_log(acquisition)
 
 
