@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from instruments.clock import Clock
+from sim_drivers.heard import Heard
 from sim_drivers.link import WireDevice
 from sim_drivers.noise import generator
 
@@ -127,7 +128,7 @@ class SimulatedSpectraPro(WireDevice):
         self.stuck = False  # faults: the drive does not turn, and the controller knows
         self.impostor = False  # faults: something else answers to MODEL
         self.eeprom_writes: list[str] = []
-        self.commands: list[str] = []
+        self.commands = Heard()
         self._line = bytearray()
         self._free_at = clock.now()
         self._at = clock.now()

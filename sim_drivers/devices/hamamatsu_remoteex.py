@@ -21,6 +21,7 @@ from sim_drivers.devices.remoteex_images import ImageStore
 from sim_drivers.devices.remoteex_parameters import Answer, RemoteExError
 from sim_drivers.devices.remoteex_serving import serve_two
 from sim_drivers.devices.remoteex_units import VERBS, Units
+from sim_drivers.heard import Heard
 from sim_drivers.link import InProcessAdapter, Served, WireDevice
 from sim_drivers.streak_tube import StreakTube, TubeParameters
 
@@ -148,7 +149,7 @@ class SimulatedRemoteEx(_Socket):
         self.missing_device = missing_device
         self.app_start_s, self.answer_s = app_start_s, answer_s
         self.unknown_named, self.busy_code = unknown_named, busy_code
-        self.commands: list[str] = []
+        self.commands = Heard()
         self.impostor = False  # faults: something else answers
         self.data = DataSocket(self)
         made_of = TubeParameters(columns=columns, rows=rows) if tube is None else tube

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from instruments.clock import Clock
 from sim_drivers.devices.icl_dialect import Answer, Dialect, Refusal, number_of, whole_of
 from sim_drivers.devices.icl_sensor import GAINS, PARALLEL_SPEEDS, SPEEDS, Chip
+from sim_drivers.heard import Heard
 
 _MISSING, _TOKEN, _VALUE = -324, -317, -318
 _NOT_SIMPLE = ("setTriggerIn", "setCleanCount", "setXAxisConversionType")
@@ -75,7 +76,7 @@ class SimulatedSyncerity:
         self.exposures = 0
         self.open = False
         self.stuck = False
-        self.commands: list[str] = []
+        self.commands = Heard()
         self._restarting_until = 0.0
         self._data: _Acquisition | None = None
         self._acquisition: _Acquisition | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from instruments.clock import Clock
 from sim_drivers.devices.icl_dialect import Answer, Dialect, Refusal, number_of, whole_of
+from sim_drivers.heard import Heard
 from sim_drivers.noise import generator
 
 FOCAL_LENGTH_MM = 320.0
@@ -89,7 +90,7 @@ class SimulatedIHR320:
         self.drive_error_nm = drive_error_nm
         self.open = False
         self.stuck = False
-        self.commands: list[str] = []
+        self.commands = Heard()
         self._verbs = self._dictionary()
         self.power_up(initialized)
 

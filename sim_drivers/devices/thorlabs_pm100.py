@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from instruments.clock import Clock
+from sim_drivers.heard import Heard
 from sim_drivers.link import WireDevice
 from sim_drivers.noise import FloatArray, normals
 from sim_drivers.scpi import (
@@ -155,7 +156,7 @@ class SimulatedPM100(WireDevice):
         self.processing_s = processing_s
         self.reply_s = reply_s
         self.hung = False
-        self.messages: list[str] = []
+        self.messages = Heard()
         self.readings = 0
         self.auto_range = True  # kept over power cycles and *RST, as the last user left it
         self._lines = Lines()
