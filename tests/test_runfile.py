@@ -197,23 +197,27 @@ def test_missing_and_unknown_columns_are_named(tmp_path: Path) -> None:
 @given(st.integers(-(2**40), 2**40), st.sampled_from(["int16", "uint16", "int32", "uint8"]))
 def test_integers_are_kept_or_refused_but_never_wrapped(value: int, dtype: str) -> None:
     packer = Packer([("n", np.dtype(dtype), ()), ("a", np.dtype(dtype), (2,))], ())
-    record = {"n": value, "a": np.array([0, value])}
+    record, block = {"n": value, "a": np.array([0, value])}, packer.block()
     limits = np.iinfo(dtype)
     if limits.min <= value <= limits.max:
-        blocks, _ = packer.blocks([packer.pack(record, None)])
-        assert blocks["n"].tolist() == [value] and blocks["a"].tolist() == [[0, value]]
+        packer.pack(record, None, block)
+        blocks, _ = packer.blocks(block)
+        assert blocks["n"][0].tolist() == [value] and blocks["a"][0].tolist() == [[0, value]]
     else:
         with pytest.raises(ValueError, match=r"fit|whole numbers"):
-            packer.pack(record, None)
+            packer.pack(record, None, block)
+        assert len(block) == 0 and block.arrays[0].used == 0
 
 
 def test_fixed_text_is_kept_or_refused_but_never_cut() -> None:
     column = Column("phase", "", "Phase", "S4")
     packer = Packer([(column.name, np.dtype(column.dtype), ())], ())
-    blocks, _ = packer.blocks([packer.pack({"phase": "up"}, None)])
-    assert blocks["phase"].tolist() == [b"up"]
+    block = packer.block()
+    packer.pack({"phase": "up"}, None, block)
+    blocks, _ = packer.blocks(block)
+    assert blocks["phase"][0].tolist() == [b"up"]
     with pytest.raises(ValueError, match="phase"):
-        packer.pack({"phase": "upward"}, None)
+        packer.pack({"phase": "upward"}, None, block)
 
 
 # ---- one writer ----------------------------------------------------------------------------------
@@ -330,3 +334,34 @@ def test_a_damaged_file_is_read_or_refused_in_time(tmp_path: Path) -> None:
     """
     done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=60, check=False)
     assert done.returncode == 0
+
+
+def test_a_stored_file_is_nearly_as_small_as_plain_hdf5_can_make_it(tmp_path: Path) -> None:
+    writer, rng = started(tmp_path), np.random.default_rng(5)
+    for number in range(4200):
+        spectrum = rng.poisson(600.0, durability.PIXELS).astype(np.uint16)
+        writer.append({**durability.record(number), "spectrum": spectrum}, {"time_s": 0.1})
+    writer.close("finished")
+    store_results(writer.path, {"results": {}})
+    smallest: dict[str, int] = {}
+    with (
+        h5py.File(writer.path, "r") as file,
+        h5py.File(tmp_path / "tried.h5", "w", libver=("v110", "v110")) as tried,
+    ):
+        for name, column in file["entry/records"].items():
+            if column.size <= 4096:
+                continue
+            for number, options in enumerate(
+                {"compression": "gzip", "compression_opts": level, "shuffle": shuffle}
+                for level in (1, 9)
+                for shuffle in (False, True)
+            ):
+                made = tried.create_dataset(
+                    f"{name}{number}", data=column[()], chunks=column.shape, **options
+                )
+                made.flush()
+                size = made.id.get_storage_size()
+                smallest[name] = min(smallest.get(name, size), size)
+        stored = {name: file["entry/records"][name].id.get_storage_size() for name in smallest}
+    assert len(smallest) >= 4
+    assert sum(stored.values()) <= 1.1 * sum(smallest.values())

@@ -23,6 +23,8 @@ from procedures.running.header import RunHeader, RunStart
 LIBVER = ("v110", "v110")
 STATUS_DTYPE, TIME_DTYPE, LOG_DTYPE, LEVEL_DTYPE = "S16", "S40", "S240", "S8"
 ROWS_PER_CHUNK, ARRAYS_PER_CHUNK = 1024, 64
+LONG_RUN_ROWS, LONG_RUN_CHUNK = 200_000, 16_384
+"""A run of so many planned records comes fast, so that its columns may have larger chunks."""
 CHUNK_BYTES = 2**18
 """A chunk that is not full is written again with every record: so not larger than this, or one."""
 HC_EV_NM = 1239.841984
@@ -296,7 +298,7 @@ def _mark_plot(records: h5py.Group, scalars: Sequence[str], start: RunStart) -> 
 
 def _create_column(records: h5py.Group, column: Column, axes: Mapping[str, Axis]) -> None:
     shape = tuple(len(axes[name].values) for name in column.axes)
-    rows = rows_per_chunk(shape, column.dtype)
+    rows = rows_per_chunk(shape, column.dtype, planned_rows(records.file))
     made = records.create_dataset(
         column.name, (0, *shape), column.dtype, maxshape=(None, *shape), chunks=(rows, *shape)
     )
@@ -306,10 +308,21 @@ def _create_column(records: h5py.Group, column: Column, axes: Mapping[str, Axis]
         made.attrs["where"] = column.where
 
 
-def rows_per_chunk(shape: tuple[int, ...], dtype: Any) -> int:
-    """Return how many records of this shape stand in a chunk while they are recorded."""
+def rows_per_chunk(shape: tuple[int, ...], dtype: Any, planned: int = 0) -> int:
+    """Return how many records of this shape stand in a chunk while they are recorded.
+
+    planned: records that the plan has. Measured by `benchmarks/compression.py`.
+    """
+    if not shape:
+        return LONG_RUN_CHUNK if planned >= LONG_RUN_ROWS else ROWS_PER_CHUNK
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    return max(1, min(ARRAYS_PER_CHUNK, CHUNK_BYTES // max(size, 1))) if shape else ROWS_PER_CHUNK
+    return int(max(1, min(ARRAYS_PER_CHUNK, CHUNK_BYTES // max(size, 1))))
+
+
+def planned_rows(file: h5py.File) -> int:
+    """Return how many points the plan of a run has."""
+    plan = file[ACQUISITION]["plan"]
+    return int(max((len(plan[name]) for name in plan), default=0))
 
 
 def _link(parent: h5py.Group, name: str, target: h5py.Dataset) -> None:

@@ -7,10 +7,8 @@ every `with` on the way out closes the shutter; the clean-up itself is not inter
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -27,6 +25,7 @@ class Signals:
         self._depth = 0
         self._pending = False
         self._done = False
+        self._deferral = _Deferral(self)
 
     def __enter__(self) -> Signals:
         """Take the handlers (in the main thread only)."""
@@ -60,15 +59,24 @@ class Signals:
         """From now on ignore signals: the clean-up is under way."""
         self._done = True
 
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self) -> _Deferral:
         """Hold a signal back until the block has ended."""
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if self._pending and not self._depth and not self._done:
-                self._pending = False
-                self._done = True
-                raise Stopped
+        return self._deferral
+
+
+class _Deferral:
+    """The block of `deferred`: entered for every record, so it is made once."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def __enter__(self) -> None:
+        self._signals._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        signals = self._signals
+        signals._depth -= 1
+        if signals._pending and not signals._depth and not signals._done:
+            signals._pending = False
+            signals._done = True
+            raise Stopped

@@ -23,14 +23,16 @@ from procedures.running import layout, lock, room
 from procedures.running.header import RunStart
 from procedures.running.journal import LOG, ROWS, STATE, Journal
 from procedures.running.logbook import append_log, fold
-from procedures.running.packing import Packed, Packer
+from procedures.running.packing import Block, Packer
 from procedures.running.problems import NotResumable, WriteFailed
 from procedures.running.rewrite import copy_file, rewriting
 from procedures.running.room import need_space
 
 GROUP_S = 0.2
 """Records are written together at most this long after the first of them was handed over."""
-LARGEST_PENDING_BYTES = 512 * 2**20
+LARGEST_PENDING_BYTES = 256 * 2**20
+"""What may wait for the disk; beyond it, `append` does, for PATIENCE_S at most."""
+PATIENCE_S = 10.0
 
 
 class RunWriter:
@@ -47,11 +49,10 @@ class RunWriter:
         self.rows_complete = started_rows
         self._rows = started_rows
         self._failure: BaseException | None = None
-        self._condition = threading.Condition()
-        self._records: list[Packed] = []
+        self._guard = threading.Lock()
+        self._condition = threading.Condition(self._guard)
         self._turned_away = False
         self._urgent = False
-        self._pending_bytes = 0
         self._log: list[tuple[float, str, str]] = []
         self._status: str | None = None
         self._closing = False
@@ -81,12 +82,14 @@ class RunWriter:
             int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
             for ds in self._datasets.values()
         )
+        self._most_pending = max(LARGEST_PENDING_BYTES // max(self._row_bytes, 1), 1)
         self._state = acquisition["bench_state"]
         self._packer = Packer(
             [(name, ds.dtype, ds.shape[1:]) for name, ds in self._datasets.items()],
             json.loads(self._state.attrs["names"]),
             {column.name: column.where for column in columns if column.where},
         )
+        self._records, self._spare = self._packer.block(), self._packer.block()
         self._counter = acquisition["rows_complete"]
         self._status_field = acquisition["run_status"]
         self._end_field = self._file["entry/end_time"]
@@ -123,26 +126,44 @@ class RunWriter:
     def append(self, record: Mapping[str, Any], state: Mapping[str, float] | None = None) -> None:
         """Take a record: a value for each column, and the bench's state after it.
 
-        Cheap; the write happens in another thread, of a copy. Raises WriteFailed if an earlier one
-        failed, or if more is waiting than memory is meant to hold; ValueError, and nothing is
-        taken, if the record does not fit the columns.
+        Cheap; the write happens in another thread, of a copy. If more is waiting than memory is
+        meant to hold, it waits for the disk, and the log says so. Raises WriteFailed if an earlier
+        write failed, or the disk does not catch up; ValueError, and nothing is taken, if the record
+        does not fit the columns.
         """
-        packed = self._packer.pack(record, state)
-        with self._condition:
-            self._raise_failure()
-            if self._pending_bytes > LARGEST_PENDING_BYTES:
-                raise WriteFailed(
-                    f"{self.path}: records come faster than the disk takes them; "
-                    f"{len(self._records)} are waiting"
-                )
-            self._records.append(packed)
-            self._pending_bytes += self._row_bytes
-            if len(self._records) == 1:
+        with self._guard:
+            if self._failure is not None:
+                self._raise_failure()
+            if len(self._records) >= self._most_pending:
+                self._wait_for_room()
+            records = self._records
+            self._packer.pack(record, state, records)
+            if len(records) == 1:
                 self._condition.notify_all()
+
+    def _wait_for_room(self) -> None:
+        """Let the disk catch up; WriteFailed if it does not in time. The lock is held."""
+        waiting, begun = len(self._records), time.monotonic()
+        self._urgent = True
+        self._condition.notify_all()
+        self._condition.wait_for(
+            lambda: self._failure is not None or len(self._records) < self._most_pending,
+            PATIENCE_S,
+        )
+        if self._failure is not None:
+            self._raise_failure()
+        if len(self._records) >= self._most_pending:
+            raise WriteFailed(
+                f"{self.path}: records come faster than the disk takes them; {waiting} are "
+                f"waiting, and none could be written for {PATIENCE_S:g} s"
+            )
+        waited_s = time.monotonic() - begun
+        text = f"the disk is behind: {waiting} records waited for it, the run for {waited_s:.2f} s"
+        self._log.append((time.time(), "warning", text))
 
     def check(self) -> None:
         """Raise WriteFailed if records could not be written."""
-        with self._condition:
+        if self._failure is not None:
             self._raise_failure()
 
     def wait_durable(self, timeout_s: float = 10.0) -> None:
@@ -256,8 +277,7 @@ class RunWriter:
                 if wait_s > 0 and not self._closing:
                     self._condition.wait_for(lambda: self._closing or self._urgent, wait_s)
                 self._urgent = False
-                records, self._records = self._records, []
-                self._pending_bytes = 0
+                records, self._records = self._records, self._spare
                 status, self._status = self._status, None
                 self._rows += len(records)
             last = time.monotonic()
@@ -278,32 +298,36 @@ class RunWriter:
             except Exception as error:
                 with self._condition:
                     self._failure = error
-                    self._records = []
+                    self._records = self._packer.block()
                     self._condition.notify_all()
                 return
+            records.empty()
+            self._spare = records
             with self._condition:
                 self._durable = self._rows
                 self._condition.notify_all()
 
-    def _write_rows(self, records: list[Packed]) -> None:
+    def _write_rows(self, records: Block) -> None:
         first = self._rows - len(records)
         need_space(self.path, 2 * len(records) * self._row_bytes)
         blocks, states = self._packer.blocks(records)
         # A series may hold fewer values than there are records: each goes on where it ends.
         series = list(
-            zip([*self._datasets.values(), self._state], [*blocks.values(), states], strict=True)
+            zip([*self._datasets.values(), self._state], [*blocks.values(), [states]], strict=True)
         )
-        self._room.ask(sum(_growth(ds, len(ds) + len(block)) for ds, block in series))
+        self._room.ask(sum(_growth(ds, len(ds) + sum(map(len, new))) for ds, new in series))
         if not self._journal.full:
             place = np.array([first, len(records)], dtype="<u8")
-            self._journal.add(ROWS, place, *blocks.values(), states.reshape(-1))
+            self._journal.add(ROWS, place, *(part.reshape(-1) for _, new in series for part in new))
             self._journal.sync()
         with self._hdf5():
-            for ds, block in series:
-                if len(block):
-                    end = len(ds)
-                    ds.resize(end + len(block), axis=0)
-                    ds[end:] = block
+            for ds, new in series:
+                end = len(ds)
+                if more := sum(map(len, new)):
+                    ds.resize(end + more, axis=0)
+                for part in new:
+                    ds[end : end + len(part)] = part
+                    end += len(part)
 
     def _write_log(self) -> None:
         with self._condition:
