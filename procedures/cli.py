@@ -17,6 +17,7 @@ import typer
 from procedures.commands import control
 from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
+from procedures.commands import report as report_command
 from procedures.commands.gui import gui
 from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
@@ -34,6 +35,7 @@ app.command()(control.status)
 app.command()(control.pause)
 app.command()(control.abort)
 app.command()(night_command.night)
+app.command()(report_command.report)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -10,15 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from procedures.nights import stepping
+from procedures.nights.drifts import Drift
 from procedures.nights.expanding import expand
 from procedures.nights.folder import JOURNAL, LOG, NightFolder, NotANight
 from procedures.nights.forecast import check_night
 from procedures.nights.night import Night, NightOutcome
 from procedures.nights.page import served
 from procedures.nights.plan import PlanError, parse_plan
+from procedures.nights.report import write_report
 from procedures.nights.view import NightView
 from procedures.running import lock
 from procedures.running.problems import DiskFull, WriteFailed
@@ -392,3 +396,44 @@ def test_the_page_shows_the_night_and_takes_nothing(tmp_path: Path) -> None:
     assert "running" in html
     assert figure.startswith("�PNG")
     assert '"ended": true' in status
+
+
+# ---- the morning --------------------------------------------------------------------------------
+
+
+def test_the_report_is_one_page_that_says_what_ran_and_what_did_not(calm: NightOutcome) -> None:
+    page = write_report(calm.folder).read_text(encoding="utf-8")
+    assert "calm &lt;b&gt;" in page
+    assert "2 of 4 steps finished" in page
+    assert page.count('src="data:image/') == 3  # two runs and the drifts
+    assert 'src="http' not in page and "<script" not in page
+    assert "&#34;the step before failed&#34; does not hold" in page
+    assert "laser energy over its nominal value" in page
+    assert "threshold_uJ_cm2" in page
+    done = calm.to_json()["steps"][0]
+    assert f"{done['shots']:,}" in page
+
+
+def test_the_report_of_a_night_with_rubbish_in_it_is_written_all_the_same(
+    calm: NightOutcome, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(calm.folder, folder)
+    first, second = (Path(row["file"]).name for row in calm.to_json()["steps"][:2])
+    (folder / first).write_bytes(b"rubbish")
+    (folder / second).unlink()
+    with open(folder / JOURNAL, "ab") as journal:
+        journal.write(b'\n[1]\nnull\n{"event": "unheard of"}\n\xff\xfe\n')
+    page = write_report(folder, tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert page.count("is not a readable run file") == 2
+    assert 'src="data:image' not in page
+
+
+def test_a_drift_is_a_line_through_the_means_of_the_steps() -> None:
+    hours = np.repeat([0.0, 1.0, 2.0, 3.0], 5)
+    noise = np.tile([-1.0, 0.0, 0.0, 0.0, 1.0], 4) * 0.01
+    drift = Drift("x", "1", 3600 * hours, 1.0 - 0.02 * hours + noise, hours.astype(int))
+    slope, error = drift.rate() or (0.0, 0.0)
+    assert slope == pytest.approx(-0.02)
+    assert error == pytest.approx(0.0, abs=1e-9)
+    assert Drift("x", "1", hours[:4], hours[:4], hours[:4].astype(int)).rate() is None

@@ -168,7 +168,8 @@ class Night:
             view.begun_s = known.begun_s or clock.now()
             view.expect({one.step.number: one.seconds for one in forecast.steps})
             tell = Teller(view, folder.path / LOG, quiet=quiet)
-            with tell.showing(), watch(view) if watch is not None else contextlib.nullcontext():
+            page = watch(view) if watch is not None else contextlib.nullcontext()
+            with tell.showing(clock.now), page:
                 return self._guarded(folder, known, clock, tell)
 
     def _made(self, moment: float) -> NightFolder:

@@ -96,7 +96,7 @@ class Notices:
     def _send(self, notice: _Notice) -> None:
         with tempfile.TemporaryDirectory(prefix="gainbench-notice-") as folder:
             sent = self._channels.notify(
-                body=notice.body,
+                body=notice.body or notice.title,  # apprise sends nothing without a body
                 title=notice.title,
                 notify_type=notice.kind,
                 attach=self._figure(notice, Path(folder) / "figure.png"),

@@ -7,9 +7,10 @@ cannot be written is told once and costs the night nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -69,8 +70,13 @@ class Teller:
             self._file = None
 
     @contextlib.contextmanager
-    def showing(self) -> Iterator[None]:
-        """Show the bars inside the block, where there is a terminal; close the log after it."""
+    def showing(self, now: Callable[[], float]) -> Iterator[None]:
+        """Show the bars inside the block, where there is a terminal; close the log after it.
+
+        What drivers warn of goes the same ways, at the time that `now` says.
+        """
+        handler = _Heard(self, now)
+        logging.getLogger().addHandler(handler)
         try:
             if self._quiet or not sys.stderr.isatty():
                 yield
@@ -82,6 +88,7 @@ class Teller:
                 finally:
                     self._bars = None
         finally:
+            logging.getLogger().removeHandler(handler)
             with self._guard, contextlib.suppress(OSError, ValueError):
                 if self._file is not None:
                     self._file.close()
@@ -110,6 +117,20 @@ class Teller:
         bars = self._bars
         if bars is not None:
             bars.refresh()
+
+
+class _Heard(logging.Handler):
+    """Passes on what the program's own loggers warn of."""
+
+    def __init__(self, tell: Teller, now: Callable[[], float]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell, self._now = tell, now
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] in ("instruments", "procedures", "sim_drivers"):
+            level = "error" if record.levelno >= logging.ERROR else "warning"
+            with contextlib.suppress(Exception):
+                self._tell(level, record.getMessage(), self._now())
 
 
 class _Bars:
