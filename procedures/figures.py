@@ -6,6 +6,9 @@ that is not drawn; matplotlib is loaded when a figure is wanted, and draws witho
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +44,19 @@ UNNAMED = "unknown"
 _FORMATS = (".png", ".svg", ".pdf")
 
 
+_text_as_paths: ContextVar[bool] = ContextVar("text_as_paths", default=False)
+
+
+@contextlib.contextmanager
+def text_as_paths() -> Iterator[None]:
+    """Let the SVG figures of the block bring their letters along, for pages that travel alone."""
+    before = _text_as_paths.set(True)
+    try:
+        yield
+    finally:
+        _text_as_paths.reset(before)
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG, SVG or PDF, by its ending; ConfigError for another."""
     if path.suffix.lower() not in _FORMATS:
@@ -50,7 +66,11 @@ def save(figure: Any, path: Path) -> None:
             key="--figure",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    import matplotlib
+
+    letters = "path" if _text_as_paths.get() else "none"
+    with matplotlib.rc_context({"svg.fonttype": letters}):
+        figure.savefig(path, dpi=110)
 
 
 def heading(evaluation: Evaluation) -> str:
