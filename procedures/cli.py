@@ -19,6 +19,7 @@ from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
 from procedures.commands import report as report_command
 from procedures.commands.gui import gui
+from procedures.commands.reproduce import reproduce
 from procedures.commands.runs import runs
 from procedures.commands.terminal import BenchOption, JsonOption, OutOption, put, say
 
@@ -97,6 +98,7 @@ def _fail(
 
 app.command()(runs)
 app.command()(gui)
+app.command()(reproduce)
 
 
 @app.command("list")
