@@ -10,12 +10,12 @@ thresholds and their covariance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_fit import FitData, fluence_sigma, seen, shift_cost
+from procedures.analysis.stripe_fit import FitData, fluence_sigma, seen, seen_alike, shift_cost
 from procedures.analysis.stripe_model import INDEX, inversion, pair_share
 from procedures.analysis.stripe_parameters import (
     DIFFERENCE,
@@ -30,6 +30,7 @@ from procedures.analysis.stripe_parameters import (
 )
 
 _ITERATIONS = 40
+_FINE_ITERATIONS = 6
 _IDLE_GAIN = 0.02
 _OWN_STEP = 1e-4  # of ln threshold and ln scale
 _LARGEST_OWN_STEP = 0.1
@@ -76,6 +77,7 @@ class _State:
     theta: FloatArray
     own: FloatArray  # (D, 2): ln threshold and ln scale over the first day's; first row zero
     shifts: list[FloatArray]
+    pulses: list[FloatArray]  # factor of each day's pulses, (N, C), as last computed
     cost: float = np.inf
 
 
@@ -90,12 +92,30 @@ def fit_jointly(days: list[FitData], law: str, start: FloatArray, *, floor: floa
         tied(law, start.copy()[None])[0],
         np.zeros((len(days), 2)),
         [np.zeros(len(d.fluence)) for d in days],
+        [np.ones_like(d.signal) for d in days],
     )
     _guess_own(days, law, state)
-    state.cost = _cost(days, law, state, sigmas)
+    _settle(days, law, state, sigmas, free, _ITERATIONS)
+    # What the steps along the stripe get wrong is small beside one day's errors, not beside those
+    # of one day against the others.
+    fine = [replace(data, steps=2 * data.steps) for data in days]
+    _settle(fine, law, state, sigmas, free, _FINE_ITERATIONS)
+    return _found(fine, law, state, sigmas, free)
+
+
+def _settle(
+    days: list[FitData],
+    law: str,
+    state: _State,
+    sigmas: list[FloatArray],
+    free: tuple[int, ...],
+    iterations: int,
+) -> None:
+    """Take a state to where chi-squared is least, after Gauss, Newton and Marquardt."""
     damping, idle = 1e-3, 0
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         normal, gradient, back = _equations(days, law, state, sigmas, free)
+        state.cost = _cost(days, law, state, sigmas)  # with the pulses as they are there
         better = None
         for _trial in range(10):
             step = solved(normal + damping * np.diag(np.diag(normal)), gradient)
@@ -106,13 +126,13 @@ def fit_jointly(days: list[FitData], law: str, start: FloatArray, *, floor: floa
                 break
             damping = min(damping * 5.0, 1e8)
         if better is None:
-            break
+            return
         gained = state.cost - better.cost
-        state, damping = better, max(damping / 8.0, 1e-9)
+        vars(state).update(vars(better))
+        damping = max(damping / 8.0, 1e-9)
         idle = idle + 1 if gained < _IDLE_GAIN + 1e-5 * state.cost else 0
         if idle == 2:
-            break
-    return _found(days, law, state, sigmas, free)
+            return
 
 
 def day_theta(law: str, theta: FloatArray, own: FloatArray) -> FloatArray:
@@ -144,8 +164,8 @@ def _guess_own(days: list[FitData], law: str, state: _State) -> None:
         best = (np.inf, 0.0, 0.0)
         for risen in np.linspace(-0.15, 0.3, 19):
             theta = day_theta(law, state.theta, np.array([risen, 0.0]))
-            light, _ = seen(data, law, theta[None], np.zeros(len(data.fluence)))
-            model = np.maximum(light[0] @ data.channels.width_nm, 1e-300)
+            light = seen(data, law, theta[None], np.zeros(len(data.fluence))).light[0]
+            model = np.maximum(light @ data.channels.width_nm, 1e-300)
             apart = np.log(np.maximum(data.signal @ data.channels.width_nm, 1e-300) / model)
             scale = float(np.median(apart))
             spread = float(np.mean(np.abs(apart - scale)))
@@ -157,10 +177,11 @@ def _guess_own(days: list[FitData], law: str, state: _State) -> None:
 def _cost(days: list[FitData], law: str, state: _State, sigmas: list[FloatArray]) -> float:
     total = prior_cost(law, state.theta)
     with np.errstate(over="ignore", invalid="ignore"):
-        for data, own, shift, sigma in zip(days, state.own, state.shifts, sigmas, strict=True):
+        rows = zip(days, state.own, state.shifts, state.pulses, sigmas, strict=True)
+        for data, own, shift, pulses, sigma in rows:
             theta = day_theta(law, state.theta, own)
-            light, _ = seen(data, law, theta[None], shift)
-            total += float(np.sum(((data.signal - light[0]) / sigma) ** 2))
+            light = seen_alike(data, law, theta, shift, pulses)
+            total += float(np.sum(((data.signal - light) / sigma) ** 2))
             total += shift_cost(data, shift)
     return total
 
@@ -199,8 +220,9 @@ def _equations(
                 sets.append(day_theta(law, state.theta, nudge))
                 places.append(shared + 2 * (number - 1) + which)
                 widths.append(_OWN_STEP)
-        light, along = seen(data, law, np.array(sets), shift)
-        residual, along = (data.signal - light[0]) / sigma, along / sigma
+        found = seen(data, law, np.array(sets), shift)
+        state.pulses[number], light = found.pulses, found.light
+        residual, along = (data.signal - light[0]) / sigma, found.along / sigma
         jacobian = (light[1:] - light[0]) / (np.array(widths)[:, None, None] * sigma)
         weight = 1.0 / fluence_sigma(data) ** 2
         curvature = np.einsum("nc,nc->n", along, along) + weight
@@ -234,7 +256,7 @@ def _moved(law: str, state: _State, free: tuple[int, ...], step: FloatArray, bac
         np.clip(shift + (pull - step @ cross) / curvature, -0.3, 0.3)
         for shift, (pull, curvature, cross) in zip(state.shifts, back, strict=True)
     ]
-    return _State(theta, own, shifts)
+    return _State(theta, own, shifts, list(state.pulses))
 
 
 def _found(

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from procedures.analysis.results import FloatArray
-from procedures.analysis.stripe_model import INDEX, NAMES, Channels, emitted
+from procedures.analysis.stripe_model import INDEX, NAMES, STEPS, Channels, emitted
 from procedures.analysis.stripe_parameters import (
     DIFFERENCE,
     LARGEST_STEP,
@@ -46,6 +46,7 @@ class FitData:
         variance: of signal, (N, C), independent between channels.
         channels: wavelengths.
         length: in full stripes, (N,).
+        steps: along the stripe; fewer do where the tolerance is wide.
     """
 
     fluence: FloatArray
@@ -55,6 +56,7 @@ class FitData:
     variance: FloatArray
     channels: Channels
     length: FloatArray
+    steps: int = STEPS
 
     def only(self, keep: np.ndarray) -> FitData:
         """Return the records of a mask or index, (N,)."""
@@ -147,7 +149,7 @@ def fit_stripe(
             moved[list(free)] += step
             moved = bounded(tied(law, moved[None]))[0]
             new_shift = np.clip(shift + shift_step(step), -0.3, 0.3)
-            candidate_cost = _cost(data, law, moved, new_shift, sigma)
+            candidate_cost = _cost(data, law, moved, new_shift, sigma, state.pulses)
             if np.isfinite(candidate_cost) and candidate_cost < state.cost:
                 improved = True
                 break
@@ -178,8 +180,8 @@ def floor_needed(data: FitData, fit: StripeFit, *, least: float, most: float) ->
 
     That with which chi-squared of the channels equals their degrees of freedom, within the limits.
     """
-    light, _ = seen(data, fit.law, fit.theta[None], fit.shift)
-    square = (data.signal - light[0]) ** 2
+    light = seen(data, fit.law, fit.theta[None], fit.shift).light[0]
+    square = (data.signal - light) ** 2
     scale = np.maximum(data.signal, 0.0) ** 2
     degrees = max(data.signal.size - len(fit.free) - len(data.fluence), 1)
 
@@ -200,26 +202,52 @@ class _State:
     residual: FloatArray  # (N, C)
     jacobian: FloatArray  # (n, N, C), over sigma
     along: FloatArray  # (N, C), by ln fluence, over sigma
+    pulses: FloatArray  # (N, C)
 
 
-def seen(
-    data: FitData, law: str, thetas: FloatArray, shift: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the light of each parameter set, (B, N, C), and of the first d / d ln F, (N, C)."""
+@dataclass(frozen=True)
+class Seen:
+    """What the model says of the records.
+
+    Attributes:
+        light: of each parameter set, (B, N, C), the scatter of single pulses included.
+        along: of the first set, by ln F, (N, C).
+        pulses: what that scatter makes of the light, a factor, (N, C).
+    """
+
+    light: FloatArray
+    along: FloatArray
+    pulses: FloatArray
+
+
+def seen(data: FitData, law: str, thetas: FloatArray, shift: FloatArray) -> Seen:
+    """Return the light of parameter sets, (B, 13), with the fluences shifted, (N,)."""
     spread = np.where(data.pulse_spread > 0.0, data.pulse_spread, 5e-3)
     node = _NODE * spread
     fluence = data.fluence * np.exp(shift)
     sides = np.stack([fluence * (1.0 - node), fluence * (1.0 + node)])
     rows = np.concatenate([np.broadcast_to(fluence, (len(thetas), len(fluence))), sides])
     sets = np.concatenate([thetas, thetas[:1], thetas[:1]])
-    guided, direct = emitted(model_law(law), sets, rows, data.channels, data.length)
-    light = guided + direct
+    light = _light(data, law, sets, rows)
     low, high, middle = light[-2], light[-1], light[0]
     along = (high - low) / (2.0 * node[:, None])
-    pulses = (data.pulse_spread > 0.0)[:, None]
+    scattered = (data.pulse_spread > 0.0)[:, None] & (middle > 0.0)
     safe = np.where(middle > 0.0, middle, 1.0)
-    mean = np.where(pulses, (4.0 * middle + low + high) / (6.0 * safe), 1.0)
-    return light[:-2] * np.where(middle > 0.0, mean, 1.0), along
+    pulses = np.where(scattered, (4.0 * middle + low + high) / (6.0 * safe), 1.0)
+    return Seen(light[:-2] * pulses, along, pulses)
+
+
+def seen_alike(
+    data: FitData, law: str, theta: FloatArray, shift: FloatArray, pulses: FloatArray
+) -> FloatArray:
+    """Return the light of one set, (N, C), with the factor of pulses that was found nearby."""
+    fluence = data.fluence * np.exp(shift)
+    return np.asarray(_light(data, law, theta[None], fluence)[0] * pulses)
+
+
+def _light(data: FitData, law: str, sets: FloatArray, fluence: FloatArray) -> FloatArray:
+    guided, direct = emitted(model_law(law), sets, fluence, data.channels, data.length, data.steps)
+    return guided + direct
 
 
 def _evaluate(
@@ -233,20 +261,28 @@ def _evaluate(
     moves = np.zeros((len(free), len(NAMES)))
     moves[np.arange(len(free)), list(free)] = DIFFERENCE[list(free)]
     sets = np.concatenate([theta[None], tied(law, theta + moves)])
-    light, along = seen(data, law, sets, shift)
+    found = seen(data, law, sets, shift)
+    light = found.light
     residual = (data.signal - light[0]) / sigma
     steps = DIFFERENCE[list(free)][:, None, None]
     jacobian = (light[1:] - light[0]) / (steps * sigma)
     chi2 = float(np.sum(residual**2)) + shift_cost(data, shift)
-    return _State(chi2 + prior_cost(law, theta), chi2, residual, jacobian, along / sigma)
+    return _State(
+        chi2 + prior_cost(law, theta), chi2, residual, jacobian, found.along / sigma, found.pulses
+    )
 
 
 def _cost(
-    data: FitData, law: str, theta: FloatArray, shift: FloatArray, sigma: FloatArray
+    data: FitData,
+    law: str,
+    theta: FloatArray,
+    shift: FloatArray,
+    sigma: FloatArray,
+    pulses: FloatArray,
 ) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
-        light, _ = seen(data, law, theta[None], shift)
-        chi2 = float(np.sum(((data.signal - light[0]) / sigma) ** 2))
+        light = seen_alike(data, law, theta, shift, pulses)
+        chi2 = float(np.sum(((data.signal - light) / sigma) ** 2))
     return chi2 + shift_cost(data, shift) + prior_cost(law, theta)
 
 

@@ -8,7 +8,7 @@ the eye and is not the threshold: it is a kink, tens of percent away where gain 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -26,6 +26,7 @@ No film is a Gaussian to the last digit; how far it is from one, its own spectra
 MODEL_TERM = 0.005
 """Relative standard error of the threshold for what no gain law tried here describes."""
 _COARSE_FLOORS = (0.3, 0.06, 0.015)
+_COARSE_STEPS = (12, 24)  # along the stripe, for the first two of these and for the third
 _WINDOW = (0.7, 0.3)  # of ln fluence, below and above: records of the two-length ratio
 _REFINED_STARTS = 3
 _HOPELESS = 1.3
@@ -132,6 +133,7 @@ def _fits_from(data: FitData, law: str, starts: list[FloatArray]) -> list[Stripe
     """Refine starts with wide tolerance under one law, then fit every law from the best."""
     order = np.argsort(data.fluence)
     thinned = data.only(order[np.unique(np.linspace(0, len(order) - 1, 20).astype(int))])
+    thinned = replace(thinned, steps=_COARSE_STEPS[0])
     refined: list[StripeFit] = []
     for start in starts:
         fit = fit_stripe(thinned, law, start, floor=_COARSE_FLOORS[0], iterations=12)
@@ -169,11 +171,13 @@ def _narrowed(data: FitData, law: str, before: StripeFit) -> StripeFit | None:
     if law == "logarithmic" and before.law != law:
         start[INDEX["ln_law_shape"]] = _NEARLY_LINEAR if before.law == "linear" else 0.0
     if law != before.law:
-        trial = fit_stripe(data, law, start, floor=_COARSE_FLOORS[1], iterations=12)
+        rough = replace(data, steps=_COARSE_STEPS[0])
+        trial = fit_stripe(rough, law, start, floor=_COARSE_FLOORS[1], iterations=12)
         if trial.reduced > _FAR_OFF * max(before.reduced, _GOOD_COARSE):
             return None
         start = trial.theta
-    return fit_stripe(data, law, start, floor=_COARSE_FLOORS[2], iterations=15)
+    fine = replace(data, steps=_COARSE_STEPS[1])
+    return fit_stripe(fine, law, start, floor=_COARSE_FLOORS[2], iterations=15)
 
 
 def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
@@ -214,7 +218,9 @@ def _starts(data: FitData, guess: BandGuess) -> list[FloatArray]:
         )
     some = np.unique(np.linspace(0, len(data.fluence) - 1, 16).astype(int))
     order = np.argsort(data.fluence)[some]
-    guided, direct_light = emitted("poisson", thetas, data.fluence[order], data.channels)
+    guided, direct_light = emitted(
+        "poisson", thetas, data.fluence[order], data.channels, steps=_COARSE_STEPS[0]
+    )
     noise = np.sqrt(data.variance[order]) + 0.003 * data.signal[order].max(axis=1, keepdims=True)
     measured = np.log(np.maximum(data.signal[order], noise))
     apart = np.log(np.maximum(guided + direct_light, noise)) - measured
