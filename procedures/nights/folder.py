@@ -18,6 +18,7 @@ from typing import Any
 from instruments.errors import BenchError
 from procedures.nights.events import NightState, fold
 from procedures.running import lock
+from procedures.running.litter import sweep
 from procedures.running.names import safe
 from procedures.running.problems import DiskFull, WriteFailed
 from procedures.running.rewrite import sync_folder
@@ -179,7 +180,8 @@ class NightFolder:
                 if is_orphan:
                     path.unlink()
                     found.append(path)
-        for path in self.path.glob(".queued-*.tmp"):
+        sweep(self.path)
+        for path in self.path.glob(".queued-*.tmp"):  # nobody else makes files here
             with contextlib.suppress(OSError):
                 path.unlink()
         return found

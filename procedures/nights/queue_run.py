@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.errors import BenchError
+from procedures.running.litter import sweep
 from procedures.running.queue import Queue
 from procedures.running.runner import ABORTED, Outcome
 from procedures.session import go_on
@@ -49,6 +50,7 @@ def run_queue(
         quiet: no progress on the terminal.
     """
     outcomes: list[Outcome] = []
+    sweep(queue.folder)
     while True:
         with queue.taken() as run:
             if run is None:

@@ -334,8 +334,11 @@ def _measure(
 
     def get_ready() -> RunStart | None:
         measurement.startup()
+        # A run cut off before its first record asks again, too: asking takes time, and the first
+        # record is then the one that it would have been.
+        start = describe_start(measurement, bench) if not records else None
         if resume_from is None:
-            return describe_start(measurement, bench)
+            return start
         measurement.resumed(resume_from["last_record"])
         return None
 
