@@ -21,9 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from procedures.nights.folder import NightFolder  # noqa: E402
-from procedures.nights.night import Night  # noqa: E402
-from procedures.running.runfile import RunFile  # noqa: E402
+from procedures.nights.folder import NightFolder
+from procedures.nights.night import Night
+from procedures.running.runfile import RunFile
 
 PLAN = """
 [night]
@@ -119,7 +119,9 @@ def main(nights: int = 20, seed: int = 1) -> None:
             history = [(e["event"], e.get("step", "")) for e in NightFolder(folder).events()]
             for mine, calms in zip(spectra(folder), wanted, strict=True):
                 assert mine.shape == calms.shape, (mine.shape, calms.shape)
-                other = [row for row in range(len(mine)) if not np.array_equal(mine[row], calms[row])]
+                other = [
+                    row for row in range(len(mine)) if not np.array_equal(mine[row], calms[row])
+                ]
                 assert not other, f"{folder}: other spectra in records {other}: {history}"
             print(f"night {number}: complete after {kills} kills in all", flush=True)
     print(f"{nights} nights, {kills} kills, {resumes} times gone on with: every night complete")

@@ -25,6 +25,7 @@ from procedures.nights.folder import NightFolder
 from procedures.nights.forecast import roles_of, size_of, used_of
 from procedures.nights.telling import Teller, duration
 from procedures.running.describe import Description, describe_queued
+from procedures.running.interlock import Interlock
 from procedures.running.problems import DiskFull, WriteFailed
 from procedures.running.room import need_space
 from procedures.running.runfile import RunFile, create_queued
@@ -165,6 +166,8 @@ class Stepping:
         self.tell.view.turn(step, "opening the bench")
         with self._opened(step, measurement) as bench:
             self._meet(step, bench)
+            if bench.interlock.tripped:
+                bench.interlock.reset()  # while it waited: refused if it still is so
             path = self.folder.path / state.file if state.file else None
             if path is None or not path.exists():
                 self._refuse_unless_possible(measurement, bench)
@@ -216,6 +219,7 @@ class Stepping:
                         raise
                     self.say("warning", f"{error}; opening the bench again in a moment")
                     self._sleep(_OPENING_WAIT_S)
+            stack.enter_context(Interlock(bench, self.say))  # the run's watch, too
             ticket = bench.clock.every(60.0, self.signs)
             stack.callback(ticket.cancel)
             yield bench

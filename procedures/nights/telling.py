@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ from procedures.nights.view import NightView
 from procedures.running.layout import isoformat
 
 _LOUD = ("warning", "error")
+_ECHO_S = 1.0
 
 
 class Teller:
@@ -34,14 +36,21 @@ class Teller:
         self._file: TextIO | None = None
         self._quiet = quiet
         self._failed = False
+        self._said: deque[tuple[str, float]] = deque(maxlen=6)
         self._guard = threading.Lock()
         self._bars: _Bars | None = None
 
     def __call__(self, level: str, text: str, moment: float) -> None:
-        """Tell a line; `moment` is bench time, seconds since 1970."""
-        self.view.line(moment, level, text)
+        """Tell a line; `moment` is bench time, seconds since 1970.
+
+        What reaches it twice at once (by a run's log and a driver's warning) is told once.
+        """
         stamp = isoformat(moment)
         with self._guard:
+            if any(text == said and abs(moment - at) < _ECHO_S for said, at in self._said):
+                return
+            self._said.append((text, moment))
+            self.view.line(moment, level, text)
             self._write(f"{stamp} {level:7} {text}")
             if self._quiet:
                 return

@@ -1,4 +1,4 @@
-"""What killed processes leave beside run files: half-made copies and locks. Swept by who comes next.
+"""What killed processes leave beside run files, half-made copies and locks: swept by the next one.
 
 Only names that this program gives, and only where the process that they name is gone, or (where
 they name none) they are an hour old.
