@@ -188,7 +188,7 @@ def check_file(week: Week, path: Path, code: int, status: str) -> np.ndarray[Any
 
 
 def complete(week: Week, path: Path, calm: Path, times: np.ndarray[Any, Any]) -> None:
-    """Go on with a run on a bench without faults: it becomes whole, its records stay as they were."""
+    """Go on with a run on a calm bench: it becomes whole, its records stay as they were."""
     with watched():
         done = run_queued(path, lambda _line: None, bench_file=calm)
     week.resumed += 1

@@ -1,6 +1,7 @@
 """Builds the reference pages of the documentation from the code: `python docs/build.py [--check]`.
 
-bench-file.md from the schema of the bench file, drivers.md from the drivers' own docstrings and
+bench-file.md from the schema of the bench file, the reference in nights.md from that of the plan,
+drivers.md from the drivers' own docstrings and
 constructors, measurements.md from the measurements' parameters. `--check` writes nothing
 and fails where a page is not what the code says.
 """
@@ -21,8 +22,15 @@ sys.path.insert(0, str(ROOT))
 from instruments import bench_tables  # noqa: E402
 from instruments.registry import drivers  # noqa: E402
 from instruments.roles import Role  # noqa: E402
+from procedures.nights import plan  # noqa: E402
 from procedures.registry import measurements  # noqa: E402
 
+REFERENCE = "<!-- from here on built by docs/build.py -->\n"
+PLAN_TABLES = (
+    ("night", plan.NightTable),
+    ("budget", plan.BudgetTable),
+    ("[step]", plan.StepTable),
+)
 NOT_OPTIONS = {"self", "adapter", "link", "resource", "clock", "name", "sdk"}
 TABLES = (
     ("bench", bench_tables.BenchTable),
@@ -49,12 +57,29 @@ def bench_file() -> str:
     for name, table in TABLES:
         about = (table.__doc__ or "").partition(": ")[2] or table.__doc__ or ""
         page += ["", f"## [{name}]", "", about[:1].upper() + about[1:], ""]
-        page += ["| key | default | allowed | what it is |", "| --- | --- | --- | --- |"]
-        for key, field in table.model_fields.items():
-            default = "**needed**" if field.is_required() else _default(field.default)
-            allowed = _allowed(field)
-            page.append(f"| `{key}` | {default} | {allowed} | {field.description or ''} |")
+        page += _keys(table)
     return "\n".join([*page, ""])
+
+
+def nights() -> str:
+    """Return the page about nights: written by hand, but for the reference at its end."""
+    written = (ROOT / "docs" / "nights.md").read_text(encoding="utf-8")
+    kept, mark, _ = written.partition(REFERENCE)
+    page = []
+    for name, table in PLAN_TABLES:
+        about = (table.__doc__ or "").partition(": ")[2]
+        page += ["", f"### [{name}]", "", about[:1].upper() + about[1:], "", *_keys(table)]
+    return kept + mark + "\n".join([*page, ""])
+
+
+def _keys(table: Any) -> list[str]:
+    """Return the rows that tell a table's keys."""
+    rows = ["| key | default | allowed | what it is |", "| --- | --- | --- | --- |"]
+    for name, field in table.model_fields.items():
+        default = "**needed**" if field.is_required() else _default(field.default)
+        told = " ".join((field.description or "").split())
+        rows.append(f"| `{field.alias or name}` | {default} | {_allowed(field)} | {told} |")
+    return rows
 
 
 def _default(value: Any) -> str:
@@ -181,6 +206,7 @@ def _class_parameters(kind: type, of: type) -> list[tuple[str, Any]]:
 
 
 PAGES: dict[str, types.FunctionType] = {
+    "nights.md": nights,  # type: ignore[dict-item]
     "bench-file.md": bench_file,  # type: ignore[dict-item]
     "drivers.md": driver_page,  # type: ignore[dict-item]
     "measurements.md": measurement_page,  # type: ignore[dict-item]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,3 +183,11 @@ def test_a_time_of_day_is_the_next_one_and_a_date_is_itself() -> None:
     assert early.resolve(evening) == datetime(2026, 11, 25, 10).timestamp()
     zoned = Moment("", datetime.fromisoformat("2026-11-27T03:00:00+01:00"))
     assert zoned.resolve(evening) == datetime.fromisoformat("2026-11-27T02:00Z").timestamp()
+
+
+def test_the_plan_in_the_documentation_is_accepted() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "nights.md").read_text("utf-8")
+    plan, *_ = re.findall(r"```toml\n(.*?)```", page, re.S)
+    found = steps(plan)
+    assert [step.measurement for step in found[-6:]] == ["biexciton"] * 6
+    assert [step.parameters["temperature_K"] for step in found[-6::2]] == [10, 40, 80]

@@ -67,6 +67,15 @@ class PolicyTable(_PlanTable):
 class NightTable(PolicyTable):
     """[night]: what holds for the whole night."""
 
+    on_failure: Literal["skip", "stop"] | None = "skip"
+    """Where a step does not say: after its last try go on with the next (skip), or end (stop)."""
+    on_interlock: Literal["skip", "stop"] | None = "stop"
+    """The same where the interlock has stopped the run."""
+    retries: Annotated[int, Field(ge=0, le=1000)] | None = 0
+    """How often a failed step is tried again, where it does not say."""
+    retry_wait_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = 60.0
+    """Wait before each further try (s), where it does not say."""
+
     name: str = "night"
     """What the night is called, in its folder's name and in notices."""
     bench: str | None = None
@@ -118,7 +127,8 @@ class StepTable(PolicyTable):
     """Only if earlier steps ended so: "the step before succeeded", "step NAME failed", "all steps
     before succeeded"; otherwise it is left out."""
     cryostat_K: Positive | None = None
-    """Temperature that the cryostat is set to, and must be stable at, before the run (K)."""
+    """Temperature that the cryostat is set to before the run (K); it is waited for until it is
+    stable, unless `when` says what is waited for. For measurements that have none of their own."""
     when: WhenField = Field(default=[])
     """Waits until it is so: "cryostat below 12 K", "energy_meter above 0.2 uJ", "camera ready"."""
     when_timeout_s: Positive = 4 * 3600.0
