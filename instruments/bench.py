@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from instruments.calibration import Calibration
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # The order in which instruments are made safe: what stops the light comes first.
 _SAFE_ORDER = ("shutter", "pulse_gate", "attenuator", "camera", "streak")
+_EARLY_S = 30.0 * 86400.0  # longer than any bench takes to get ready
 # Tried once more over a fresh link when the rest is safe: while open, they let light through.
 _STOP_THE_LIGHT = ("shutter", "pulse_gate")
 
@@ -244,6 +245,7 @@ def open_bench(
     clock: Clock | None = None,
     report: Callable[[str], None] = log.info,
     extras: bool = True,
+    state: Mapping[str, float] | None = None,
 ) -> Iterator[Bench]:
     """Open a bench, and leave it safe and closed whatever happens inside the block.
 
@@ -255,12 +257,13 @@ def open_bench(
         clock: instead of the one that the file asks for.
         report: told what is happening, a line at a time.
         extras: open shutter and energy meter even if they are not needed, where there are any.
+        state: what `restore` will be given: a virtual clock then starts well before that moment.
 
     Raises:
         ConfigError: a driver or option is unknown, or a role is missing.
         InstrumentError: an instrument does not answer or is another one.
     """
-    bench = _assemble(config, needs, (measurement, medium), clock, report, extras)
+    bench = _assemble(config, needs, (measurement, medium), clock, report, extras, state)
     try:
         yield bench
     finally:
@@ -275,6 +278,7 @@ def _assemble(
     clock: Clock | None,
     report: Callable[[str], None],
     extras: bool,
+    state: Mapping[str, float] | None,
 ) -> Bench:
     real = [r for r, t in config.instruments.items() if t.served or not t.simulated]
     wanted_sim = config.simulation is not None or any(
@@ -284,7 +288,7 @@ def _assemble(
     if clock is None:
         virtual = wanted_sim and not real and (settings is None or settings.clock == "virtual")
         speed = settings.speed if settings is not None and not real else 1.0
-        clock = VirtualClock() if virtual else WallClock(speed)
+        clock = VirtualClock(_early(state)) if virtual else WallClock(speed)
     simulation = None
     if wanted_sim:
         module = importlib.import_module("sim_drivers.bench")
@@ -312,6 +316,18 @@ def _assemble(
         bench.close()
         raise
     return bench
+
+
+def _early(state: Mapping[str, float] | None) -> float | None:
+    """Return when a bench that will be restored is to start, None: now.
+
+    Well before the restored moment: time on the way there then only ever goes forward, and no
+    simulated device is left waiting for something in its future.
+    """
+    if not state:
+        return None
+    moment: float | None = importlib.import_module("sim_drivers.bench").moment(state)
+    return moment - _EARLY_S if moment is not None else None
 
 
 def _roles_to_open(

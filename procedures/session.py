@@ -154,6 +154,7 @@ def go_on(
                 "decisions": run.decisions,
                 "state": run.state,
                 "last_record": last,
+                "until_s": float(last["time"]) if "time" in last else _last_line_s(run),
                 "shots_on_sample": last.get("shots_on_sample", 0),
                 "dose": last.get("dose", 0.0),
             }
@@ -163,6 +164,11 @@ def go_on(
     return _perform(
         path, measurement, config, about, report, quiet, bench, control, listener, resume_from
     )
+
+
+def _last_line_s(run: RunFile) -> float | None:
+    lines = run.log
+    return lines[-1][0] if lines else None
 
 
 def run_queued(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -40,6 +41,11 @@ _OWN = {
 def presets() -> dict[str, str]:
     """Return the sample presets and a line about each."""
     return {name: _describe(name) for name in PRESETS}
+
+
+def moment(state: Mapping[str, float]) -> float | None:
+    """Return the bench time (s since 1970) of a state of `SimulatedBench.state`."""
+    return state.get("world.now_s")
 
 
 def _describe(name: str) -> str:

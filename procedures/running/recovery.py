@@ -20,7 +20,7 @@ from procedures.running import layout, lock
 from procedures.running.journal import LOG, ROWS, SKELETON, STATE, entries, journal_path
 from procedures.running.logbook import append_log
 from procedures.running.problems import NotARunFile
-from procedures.running.rewrite import rewriting
+from procedures.running.rewrite import clear_away, rewriting
 from procedures.running.room import need_space, trim
 from procedures.running.superblock import mend
 
@@ -43,6 +43,7 @@ def recover(path: Path) -> bool:
         return False
     lock.acquire(path)
     try:
+        clear_away(path)
         journal = journal_path(path)
         sizes = [one.stat().st_size for one in (path, journal) if one.exists()]
         need_space(path, 3 * sum(sizes))

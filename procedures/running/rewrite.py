@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,13 @@ def rewriting(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def clear_away(path: Path) -> None:
+    """Remove what a rewrite of a process that was killed has left; only under the file's lock."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*tmp"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def sync_folder(folder: Path) -> None:

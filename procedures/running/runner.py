@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from instruments.bench import Bench, open_bench
+from instruments.clock import VirtualClock
 from instruments.config import BenchConfig
 from instruments.errors import BenchError, InterlockTripped
 from procedures.measurement import Forecast, Measurement
@@ -25,6 +26,7 @@ from procedures.running.describe import Description, describe_start
 from procedures.running.header import RunStart
 from procedures.running.interlock import Interlock
 from procedures.running.recovering import Recovery
+from procedures.running.rewrite import clear_away
 from procedures.running.runfile import RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
 from procedures.running.view import RunView
@@ -67,9 +69,11 @@ class _File:
         self.report = report
         self.writer: RunWriter | None = None
         self.waiting: list[tuple[float, str, str]] = []
+        self.moment: float | None = None  # instead of the bench's, before it is restored
         self.followers = followers
 
     def log(self, level: str, text: str, moment: float) -> None:
+        moment = moment if self.moment is None else self.moment
         self.report(text)
         self.followers.logged(moment, level, text)
         if self.writer is None:
@@ -167,11 +171,12 @@ def carry_out(
             held.enter_context(lock.reserved(path, more))
         except OSError as error:
             raise WriteFailed(f"{path} cannot be written ({error})") from error
+        clear_away(path)
         followers.server = server
         outcome = _carry_out(
             _File(path, report, followers),
             measurement,
-            _opened(config, measurement, report, bench),
+            _opened(config, measurement, report, bench, resume_from),
             resume_from,
             total,
         )
@@ -196,6 +201,7 @@ def _opened(
     measurement: Measurement,
     report: Callable[[str], None],
     bench: Bench | None,
+    resume_from: Mapping[str, Any] | None,
 ) -> Iterator[Bench]:
     if bench is not None:
         for role in measurement.roles():
@@ -208,6 +214,7 @@ def _opened(
         measurement=measurement.MEASUREMENT,
         medium=getattr(measurement, "medium", None),
         report=report,
+        state=resume_from["state"] if resume_from is not None else None,
     ) as opened:
         yield opened
 
@@ -255,6 +262,7 @@ def _carry_out(
         if error is None and status == "aborted":
             error = Stopped()
         moment = clock_now() if clock_now is not None else None
+        moment = file.moment if file.moment is not None else moment
         text = _explain(error, status)
         records, failure = _close(file, status, text, moment, records)
         if failure is not None and error is None:
@@ -318,6 +326,8 @@ def _measure(
     bench.pump.shots, bench.pump.dose_J_cm2 = 0, 0.0  # a bench that was open may have had others
     if resume_from is not None:
         measurement.decisions.update(resume_from["decisions"])
+        if isinstance(bench.clock, VirtualClock):
+            file.moment = resume_from["until_s"]
     forecast = measurement.check_limits()
     file.log(
         "info",
@@ -346,6 +356,7 @@ def _measure(
     if resume_from is not None:
         bench.restore(dict(resume_from["state"]))
         watch.restored()
+        file.moment = None
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
     with signals.deferred():
