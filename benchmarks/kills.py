@@ -37,7 +37,7 @@ from procedures.evaluation import evaluate
 from procedures.running.runfile import RunFile, RunWriter
 from procedures.session import Description, go_on, measure
 
-POINTS = 8
+POINTS = 6
 _APPEND = RunWriter.append
 VALUES = {
     "points": POINTS,
