@@ -16,8 +16,9 @@ from typing import Any
 
 from instruments.calibration import Calibration
 from instruments.clock import Clock, VirtualClock, WallClock
-from instruments.config import BenchConfig, PumpTable
+from instruments.config import SIMULATED, BenchConfig, PumpTable
 from instruments.errors import BadReply, BenchError, ConfigError, InstrumentError, WrongIdentity
+from instruments.holding import hold, let_go
 from instruments.opening import open_role
 from instruments.pump import PumpBeam, calibrated_pump
 from instruments.roles import (
@@ -69,6 +70,7 @@ class Bench:
         self._identities: dict[str, Identity] = {}
         self._foreign: set[str] = set()  # roles where another instrument has answered
         self.links: dict[str, Any] = {}
+        self._held: set[str] = set()
         self.calibrations: dict[str, Calibration] = {}
         self.pump: PumpBeam
         self.spectrograph: Spectrograph | None = None
@@ -201,7 +203,21 @@ class Bench:
         for link in self.links.values():
             with contextlib.suppress(Exception):
                 link.close()
+        for resource in list(self._held):
+            self.let_go(resource)
         return problems
+
+    def hold(self, resource: str) -> None:
+        """Make a real resource this bench's own; ResourceInUse if another process has it."""
+        if resource not in self._held and resource != SIMULATED:
+            hold(resource, self.config.bench.name)
+            self._held.add(resource)
+
+    def let_go(self, resource: str) -> None:
+        """Give a resource back, its link being closed."""
+        if resource in self._held:
+            self._held.discard(resource)
+            let_go(resource)
 
     def status(self) -> dict[str, Status]:
         """Ask every instrument how it is; one that does not answer is not ok."""

@@ -39,6 +39,7 @@ def open_role(bench: Bench, role: str, adapted: Callable[[type], type] = lambda 
     Raises:
         ConfigError: driver, option or calibration are not what they must be.
         InstrumentError: the instrument does not answer, or is another one; its role is named.
+        ResourceInUse: another process has it.
     """
     config = bench.config
     table = config.instruments.get(role)  # type: ignore[call-overload]
@@ -49,6 +50,7 @@ def open_role(bench: Bench, role: str, adapted: Callable[[type], type] = lambda 
     options = _options(kind, table, role, config.file)
     options = _from_bench(bench, kind, role) | options
     instrument: Any = None
+    bench.hold(table.resource)
     try:
         if table.simulated:
             instrument = bench.simulation.mount(role, table.driver, kind, options, table.resource)

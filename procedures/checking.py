@@ -26,9 +26,10 @@ from instruments.errors import (
     NotReady,
     WrongIdentity,
 )
+from instruments.holding import ResourceInUse, canonical, holder
 from instruments.opening import open_role
 from instruments.registry import driver
-from procedures.discovery import Resource, canonical, identify, impatient, resources, unreachable
+from procedures.discovery import Resource, identify, impatient, resources, unreachable
 from procedures.exercising import exercise
 
 _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
@@ -39,6 +40,7 @@ _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
     (NotReady, "home or cool the instrument, or check again with --move"),
     (LimitError, "correct the limits, in the bench file or in the instrument"),
     (ConfigError, "correct the bench file"),
+    (ResourceInUse, "wait until that has ended, or end it (gainbench status, gainbench abort)"),
     (ImportError, "install what this driver needs"),
 )
 # What tells instruments on one link apart.
@@ -143,6 +145,7 @@ def _let_go(bench: Bench, resource: str) -> None:
     if link is not None:
         with contextlib.suppress(Exception):
             link.close()
+    bench.let_go(resource)
 
 
 # ---- one instrument -----------------------------------------------------------------------------
@@ -325,7 +328,9 @@ def _unnamed(rows: list[Row], known: list[Resource], like: str) -> list[Resource
     return [
         one
         for one in known
-        if canonical(one.name) not in named and _kind_of(one.name) == _kind_of(like)
+        if canonical(one.name) not in named
+        and _kind_of(one.name) == _kind_of(like)
+        and holder(one.name) is None
     ]
 
 

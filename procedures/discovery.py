@@ -19,6 +19,7 @@ from typing import Any
 
 from instruments.clock import Clock, Ticket, WallClock
 from instruments.errors import BenchError
+from instruments.holding import serial_port
 from instruments.roles import Identity
 from instruments.wire import WireInstrument
 
@@ -32,7 +33,6 @@ _MAKERS = {0x1313: "Thorlabs", 0x104D: "Newport", 0x0403: "FTDI serial adapter"}
 _USB = re.compile(r"USB\d*::(0x[0-9a-f]+|\d+)::(0x[0-9a-f]+|\d+)::([^:]+)::", re.I)
 _SOCKET = re.compile(r"TCPIP\d*::([^:]+)::(\d+)::SOCKET", re.I)
 _HOST_AND_PORT = re.compile(r"(?:wss?://)?([\w.\-]+):(\d+)/?", re.I)
-_SERIAL = re.compile(r"ASRL(.+?)(?:::INSTR)?", re.I)
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,6 @@ def _describe(name: str, ports: dict[str, str]) -> str:
         return f"{maker}, product {usb[2]}, serial {usb[3]}"
     port = serial_port(name)
     return ports.get(port, ports.get(f"COM{port}", "")) if port else ""
-
-
-def serial_port(resource: str) -> str:
-    """Return the port of a serial resource ("/dev/ttyUSB0", "COM3", "3"), "" of another."""
-    match = _SERIAL.fullmatch(resource.strip())
-    return match[1] if match is not None else ""
-
-
-def canonical(resource: str) -> str:
-    """Return a resource in one spelling, so that two names of one port are equal."""
-    port = serial_port(resource)
-    if port:
-        port = re.sub(r"^(?:\\\\.\\)?COM", "", port, flags=re.I) or port
-        return f"ASRL{os.path.realpath(port) if port.startswith('/') else port.upper()}"
-    usb = _USB.match(resource)
-    if usb is not None:
-        return f"USB::{int(usb[1], 0)}::{int(usb[2], 0)}::{usb[3]}"
-    return resource.strip().upper().rstrip("/")
 
 
 def unreachable(resource: str) -> str:

@@ -36,6 +36,7 @@ __all__ = [
 
 Report = Callable[[str], None]
 _BAD_INPUT = ConfigError.exit_code
+_TERMINAL_GONE = contextlib.suppress(OSError, ValueError)
 
 
 class CannotResume(BenchError):
@@ -259,21 +260,33 @@ def _display(quiet: bool) -> Iterator[_Progress]:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        with Progress(
+        bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:3.0f} %"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-        ) as bar:
-            task = bar.add_task("measuring", total=100.0)
-            yield _Progress(lambda percent: bar.update(task, completed=percent))
+        )
+        task = bar.add_task("measuring", total=100.0)
+
+        def shown(percent: float) -> None:
+            with _TERMINAL_GONE:
+                bar.update(task, completed=percent)
+
+        with _TERMINAL_GONE:
+            bar.start()
+        try:
+            yield _Progress(shown)
+        finally:
+            with _TERMINAL_GONE:
+                bar.stop()
         return
     last = [-25.0]
 
     def plain(percent: float) -> None:
         if not quiet and percent >= last[0] + 25.0:
             last[0] = percent
-            print(f"{percent:.0f} % of the plan", file=sys.stderr)
+            with _TERMINAL_GONE:
+                print(f"{percent:.0f} % of the plan", file=sys.stderr)
 
     yield _Progress(plain)

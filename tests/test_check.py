@@ -15,11 +15,12 @@ import pytest
 from instruments.clock import WallClock
 from instruments.config import BenchConfig, parse
 from instruments.errors import DeviceFault, LimitError, NotReady
+from instruments.holding import canonical
 from instruments.roles import Identity, Limits, Status
 from procedures import checking, discovery
 from procedures.check_report import _table, show
 from procedures.checking import check_bench
-from procedures.discovery import Resource, canonical, impatient, unreachable
+from procedures.discovery import Resource, impatient, unreachable
 from procedures.exercising import exercise
 from sim_drivers.bench import SimulatedBench
 from sim_drivers.devices.acton_spectrapro import SimulatedSpectraPro

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks import durability
 from benchmarks.write_log import Crash, WriteLog, hdf5_calls
+from instruments import ownership
 from procedures.running import lock, recovery, writing
 from procedures.running.journal import entries, journal_path
 from procedures.running.recovery import recover
@@ -229,7 +230,7 @@ def test_a_living_writer_is_not_recovered(log: WriteLog, tmp_path: Path) -> None
     path = crashed(tmp_path, log, len(log.events) // 2)
     sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        other = {**DEAD, "pid": sleeper.pid, "mark": lock._mark(sleeper.pid)}
+        other = {**DEAD, "pid": sleeper.pid, "mark": ownership.mark(sleeper.pid)}
         lock.lock_path(path).write_text(json.dumps(other), encoding="utf-8")
         before = path.read_bytes()
         with pytest.raises(lock.FileInUse, match=str(sleeper.pid)):

@@ -6,6 +6,7 @@ What a person reads goes to standard error; standard output carries one JSON obj
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,10 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the ru
 
 def say(text: str) -> None:
     """Tell the person at the terminal."""
-    print(text, file=sys.stderr)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # the terminal was closed; what is done goes on without it
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def put(data: Any) -> None:

@@ -8,20 +8,16 @@ run can be spoken to (`contact`); so only its user may read it, where the system
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from instruments.errors import BenchError
-from procedures.running.names import rename_exclusively
+from instruments.ownership import Owner, Taken, me, owner_of, take, told
+
+__all__ = ["FileInUse", "Owner", "acquire", "contact", "held", "me", "owner", "release", "reserved"]
 
 
 class FileInUse(BenchError):
@@ -31,63 +27,9 @@ class FileInUse(BenchError):
     code = "in-use"
 
 
-@dataclass(frozen=True)
-class Owner:
-    """A process: host, process id, start time (seconds since 1970).
-
-    mark: the start as the Linux kernel counts it, with the boot it belongs to; unlike `started_s`
-    it stays the same when the clock is set. "" elsewhere.
-    """
-
-    host: str
-    pid: int
-    started_s: float
-    mark: str = ""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs (on another host: assumed)."""
-        if self.host != socket.gethostname():
-            return True
-        if self.mark:
-            return _mark(self.pid) == self.mark
-        try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.started_s) < 2.0)
-        except psutil.Error:
-            return False
-
-    def __str__(self) -> str:
-        if not self.pid:
-            return "another user"
-        return f"process {self.pid} on {self.host}"
-
-
-_UNKNOWN = Owner("", 0, 0.0)
-"""Who holds a lock that this user may not read: taken to be alive."""
 _reserved: dict[Path, bool] = {}
 """Files that a run of this process holds; whether their writer has the lock meanwhile."""
 _guard = threading.Lock()
-
-
-def me() -> Owner:
-    """Return this process."""
-    return _process(os.getpid())
-
-
-@lru_cache(maxsize=2)
-def _process(number: int) -> Owner:
-    return Owner(socket.gethostname(), number, psutil.Process(number).create_time(), _mark(number))
-
-
-def _mark(pid: int) -> str:
-    """Return what tells process `pid` from any other, ever; "" if it is gone or unknown."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        fields = stat.rsplit(b")", 1)[1].split()
-    except (OSError, IndexError):
-        return ""
-    return "" if fields[0] in (b"Z", b"X") else f"{boot}:{int(fields[19])}"
 
 
 def lock_path(path: Path) -> Path:
@@ -97,28 +39,12 @@ def lock_path(path: Path) -> Path:
 
 def owner(path: Path) -> Owner | None:
     """Return who holds the lock of a run file; None if nobody does."""
-    try:
-        found = contact(path)
-        return Owner(
-            str(found["host"]),
-            int(found["pid"]),
-            float(found["started_s"]),
-            str(found.get("mark", "")),
-        )
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        return _UNKNOWN
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # written by a process that died while writing it
+    return owner_of(lock_path(path))
 
 
 def contact(path: Path) -> Mapping[str, Any]:
     """Return all that the lock of a run file says; OSError or ValueError if it cannot be read."""
-    found = json.loads(lock_path(path).read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError("a lock is a table")
-    return found
+    return told(lock_path(path))
 
 
 def left_behind(path: Path) -> bool:
@@ -149,27 +75,11 @@ def acquire(path: Path) -> None:
 
 def _take(path: Path, more: Mapping[str, Any]) -> None:
     lock = lock_path(path)
-    written = lock.with_name(f"{lock.name}.{os.getpid()}-{threading.get_ident()}")
-    number = os.open(written, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    with open(number, "w", encoding="utf-8") as file:
-        file.write(json.dumps({**asdict(me()), **more}))
     try:
-        for _ in range(2):
-            try:
-                rename_exclusively(written, lock)  # whole from the moment it is seen
-            except FileExistsError:
-                found = owner(path)
-                if found is not None and found.alive:
-                    raise FileInUse(
-                        f"{path} is being written by {found}"
-                        + ("" if found.pid else f"; if that is long over, remove {lock.name}")
-                    ) from None
-                lock.unlink(missing_ok=True)
-                continue
-            return
-    finally:
-        written.unlink(missing_ok=True)
-    raise FileInUse(f"{path}: its lock {lock.name} cannot be taken")
+        take(lock, more)
+    except Taken as taken:
+        over = "" if taken.owner.pid else f"; if that is long over, remove {lock.name}"
+        raise FileInUse(f"{path} is being written by {taken.owner}{over}") from None
 
 
 def release(path: Path) -> None:

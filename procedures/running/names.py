@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime
 from pathlib import Path
+
+from instruments.ownership import rename_exclusively
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
 _LONGEST = 60
@@ -37,19 +38,3 @@ def place_exclusively(
             continue
         return path
     raise FileExistsError(f"{folder}: ten thousand files of the name {stem} exist")
-
-
-def rename_exclusively(source: Path, target: Path) -> None:
-    """Rename a file; FileExistsError, and nothing is touched, if `target` exists."""
-    if os.name == "nt":
-        os.rename(source, target)  # refuses an existing target there
-        return
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-        os.replace(source, target)
-        return
-    os.unlink(source)

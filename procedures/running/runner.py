@@ -23,6 +23,7 @@ from procedures.measurement import Forecast, Measurement
 from procedures.running import lock
 from procedures.running.control_server import ControlServer
 from procedures.running.describe import Description, describe_start
+from procedures.running.guard import guarding
 from procedures.running.header import RunStart
 from procedures.running.interlock import Interlock
 from procedures.running.recovering import Recovery
@@ -74,7 +75,8 @@ class _File:
 
     def log(self, level: str, text: str, moment: float) -> None:
         moment = moment if self.moment is None else self.moment
-        self.report(text)
+        with contextlib.suppress(OSError, ValueError):  # the terminal may have been closed
+            self.report(text)
         self.followers.logged(moment, level, text)
         if self.writer is None:
             self.waiting.append((moment, level, text))
@@ -208,15 +210,21 @@ def _opened(
             bench.need(role)
         yield bench
         return
-    with open_bench(
-        config,
-        measurement.roles(),
-        measurement=measurement.MEASUREMENT,
-        medium=getattr(measurement, "medium", None),
-        report=report,
-        state=resume_from["state"] if resume_from is not None else None,
-    ) as opened:
-        yield opened
+    with guarding(config) as guard:
+        opened: Bench | None = None
+        try:
+            with open_bench(
+                config,
+                measurement.roles(),
+                measurement=measurement.MEASUREMENT,
+                medium=getattr(measurement, "medium", None),
+                report=report,
+                state=resume_from["state"] if resume_from is not None else None,
+            ) as opened:
+                yield opened
+        finally:
+            if guard is not None and opened is not None and guard.is_needed(opened.unsafe):
+                guard.leave_to_it()
 
 
 def _carry_out(
