@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,8 @@ class Browser(QtWidgets.QWidget):
             name="open",
         )
 
+    _title = ""
+
     def _refuse(self, path: Path, error: BaseException) -> None:
         self.title.setText(f"{path.name}: {error}")
         self.told.emit("error", f"{path.name} cannot be opened: {error}")
@@ -249,7 +252,8 @@ class Browser(QtWidgets.QWidget):
         self.chip.say(status.upper(), "bad" if status in ("failed", "interrupted") else state)
         self.chip.show()
         about = [data.measurement.replace("-", " "), data.sample, data.spot, data.start_time[:16]]
-        self.title.setText("   ·   ".join(p.replace("T", " ") for p in about if p))
+        self._title = "   ·   ".join(escape(p.replace("T", " ")) for p in about if p)
+        self.title.setText(self._title)
         self.title.setToolTip(str(data.path))
         self.resume_button.setVisible(status in RESUMABLE)
         self.view.show_fit(None)
@@ -328,7 +332,13 @@ class Browser(QtWidgets.QWidget):
                 self._files.do(partial(_read_one, file), self._take_overlay, name=file)
         shown = [self._overlaid[f] for f in wanted if f in self._overlaid]
         fitting = [one for one in shown if one.measurement == data.measurement]
-        view.overlay([(_short(one), one) for one in fitting])
+        view.overlay([("", one) for one in fitting])
+        series = theme.current().palette.series
+        over = "".join(
+            f"   <span style='color:{series[(2 + number) % len(series)]}'>▼ {_short(one)}</span>"
+            for number, one in enumerate(fitting)
+        )
+        self.title.setText(self._title + over)
         if len(fitting) < len(shown):
             self.told.emit("warning", "only runs of the same measurement are laid over each other")
 

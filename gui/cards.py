@@ -76,7 +76,7 @@ class Card(QtWidgets.QFrame):
                 f"set {name.lower()} {plain(value)}", lambda bench: deed(bench, value), self.role
             )
         )
-        made.setMinimumWidth(theme.current().px(104))
+        made.setFixedWidth(theme.current().px(112))
         row = self._grid.rowCount()
         self._grid.addWidget(label(name, "muted"), row, 0)
         self._grid.addWidget(made, row, 1)
@@ -123,7 +123,7 @@ class Card(QtWidgets.QFrame):
             since = now_s - view.since_s
             words = f"{words}" + (f" (for {age(since).removesuffix(' ago')})" if since > 3 else "")
             if view.advice:
-                words += f". {view.advice}"
+                words += f". {view.advice[:1].upper()}{view.advice[1:]}"
         elif stale:
             words = f"{words}, read {age(now_s - view.time_s)}"
         if self.words.text() != words:
@@ -138,6 +138,8 @@ class Card(QtWidgets.QFrame):
         for key, field in self._fields.items():
             field.set_limits(view.limits.get(key))
             field.show_value(view.values.get(key))
+            if held_by and key not in view.values:
+                field.clear()
         if self.home_button is not None:
             self.home_button.setVisible(not view.homed)
         self._show_choices(view)

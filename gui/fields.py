@@ -26,7 +26,7 @@ class UnitEdit(QtWidgets.QLineEdit):
     def __init__(self, unit_text: str = "", *, whole: bool = False) -> None:
         super().__init__()
         self.unit_text = unit(unit_text)
-        self._plain_unit = unit_text
+        self._plain_unit = unit_text if self.unit_text else ""
         self.whole = whole
         self.setAlignment(QtCore.Qt.AlignmentFlag.AlignRight)
 

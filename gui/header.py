@@ -85,10 +85,9 @@ class Header(QtWidgets.QFrame):
         beam = view.beam
         if beam is not None:
             self.values["laser"].setText(prefixed(beam.repetition_rate_Hz, "Hz", 2))
-            if beam.energy_J is not None:
-                self.values["energy"].setText(prefixed(beam.energy_J, "J"))
-            if beam.fluence_uJ_cm2 is not None:
-                self.values["fluence"].setText(_fluence(beam.fluence_uJ_cm2))
+            energy, fluence = beam.energy_J, beam.fluence_uJ_cm2
+            self.values["energy"].setText(prefixed(energy, "J") if energy is not None else "–")
+            self.values["fluence"].setText(_fluence(fluence) if fluence is not None else "–")
             self.values["dose"].setText(f"{count(beam.shots)} shots")
             self.values["dose"].setToolTip(f"{significant(beam.dose_J_cm2)} J/cm² since opening")
             stale = now_s - beam.time_s > 6.0 and beam.time_s > 0.0

@@ -37,16 +37,16 @@ class LiveView(QtWidgets.QWidget):
         box.setSpacing(size(4))
         tools = QtWidgets.QHBoxLayout()
         tools.setSpacing(size(6))
-        self.live_button = button("Live  F5", "spectra as fast as the camera gives them", "")
+        self.live_button = button("Live F5", "spectra as fast as the camera gives them", "")
         self.live_button.setCheckable(True)
         self.live_button.toggled.connect(lambda on: self.live.emit(on))
-        self.single_button = button("Single  F6", "one exposure")
+        self.single_button = button("Single F6", "one exposure")
         self.single_button.clicked.connect(lambda: self.single.emit())
         self.background_button = button(
-            "Take background  F7", "closes the shutter, averages five exposures, opens it again"
+            "Background F7", "closes the shutter, averages five exposures, opens it again"
         )
         self.background_button.clicked.connect(lambda: self.background.emit())
-        self.subtract = QtWidgets.QCheckBox("Subtract it")
+        self.subtract = QtWidgets.QCheckBox("Subtract")
         self.subtract.setEnabled(False)
         self.subtract.toggled.connect(lambda _on: self._redraw())
         self.region_on = QtWidgets.QCheckBox("Region")
@@ -58,6 +58,9 @@ class LiveView(QtWidgets.QWidget):
         tools.addStretch(1)
         self.rate = label("", "muted")
         tools.addWidget(self.rate)
+        self.saturation = Chip("NOT SATURATED", "ok")
+        self.saturation.hide()
+        tools.addWidget(self.saturation)
         box.addLayout(tools)
         self.notice = label("", "warn", wrap=True)
         self.notice.hide()
@@ -90,9 +93,6 @@ class LiveView(QtWidgets.QWidget):
             if key == "sum":
                 self._sum_caption = caption
         values.addStretch(1)
-        self.saturation = Chip("NOT SATURATED", "ok")
-        self.saturation.hide()
-        values.addWidget(self.saturation)
         box.addLayout(values)
         self._sum_caption.hide()
         self.values["sum"].hide()
@@ -146,7 +146,7 @@ class LiveView(QtWidgets.QWidget):
         self._red.setData(frame.wavelength_nm[saturated], self._net[saturated])
         self.saturation.show()
         if count:
-            self.saturation.say(f"{count} PIXELS SATURATED", "bad")
+            self.saturation.say(f"{count} SATURATED", "bad")
         else:
             self.saturation.say("NOT SATURATED", "ok")
         now = time.monotonic()
@@ -175,7 +175,6 @@ class LiveView(QtWidgets.QWidget):
         top = float(frame.counts.max())
         share = 100.0 * top / frame.saturation_counts
         self.values["top"].setText(f"{top:.0f}  ({share:.0f} %)")
-        self.values["exposure"].setText(f"{significant(frame.exposure_s)} s")
         if self.region_on.isChecked():
             low, high = sorted(self.region.getRegion())
             inside = (frame.wavelength_nm >= low) & (frame.wavelength_nm <= high)

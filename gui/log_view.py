@@ -104,10 +104,16 @@ class LogView(QtWidgets.QWidget):
     def _count(self) -> None:
         errors = sum(line.level == "error" for line in self.lines)
         warnings = sum(line.level == "warning" for line in self.lines)
-        parts = [f"{errors} errors" if errors else "", f"{warnings} warnings" if warnings else ""]
+        parts = [_many(errors, "error"), _many(warnings, "warning")]
         self.counts.setText(", ".join(part for part in parts if part))
 
     def _copy(self) -> None:
         board = QtWidgets.QApplication.clipboard()
         if board is not None:
             board.setText("\n".join(item.text() for item in self.list.selectedItems()))
+
+
+def _many(number: int, word: str) -> str:
+    if not number:
+        return ""
+    return f"{number} {word}" + ("s" if number > 1 else "")

@@ -139,6 +139,11 @@ class MeasurePane(QtWidgets.QWidget):
             self._stored[self.name] = self.form.values()
         return dict(self._stored)
 
+    def show_start_of_texts(self) -> None:
+        """Show the beginning of what is longer than its field."""
+        for field in (self.sample, self.spot, self.operator):
+            field.setCursorPosition(0)
+
     def restore(self, stored: dict[str, dict[str, Any]]) -> None:
         """Take kept values."""
         self._stored = dict(stored)

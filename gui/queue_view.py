@@ -35,6 +35,7 @@ class QueueView(QtWidgets.QWidget):
         box.addLayout(top)
         self.list = QtWidgets.QListWidget()
         self.list.setAccessibleName("queue")
+        self.list.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setMinimumHeight(size(56))
         self.list.currentRowChanged.connect(lambda _row: self._enable())
         box.addWidget(self.list, 1)
@@ -81,7 +82,7 @@ class QueueView(QtWidgets.QWidget):
             item = QtWidgets.QListWidgetItem(f"{number}  {what}   {about}")
             item.setToolTip(f"{run.name}\n{run.points} points, {state}")
             if run.taken_by is not None:
-                item.setText(f"{number}  {what}   {about}   running")
+                item.setText(f"{number}  {what}  (running)   {about}")
                 item.setForeground(QtGui.QColor(theme.current().palette.busy))
             elif run.problem:
                 item.setText(f"{number}  {what}   {run.problem}")

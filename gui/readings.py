@@ -149,6 +149,8 @@ def _cryostat(bench: Bench, cryostat: Any) -> dict[str, Any]:
     heater, stable = cryostat.heater_percent, cryostat.stable
     allowed = bench.config.limits
     state, words = (OK, "stable") if stable else (BUSY, f"going to {setpoint:g} K")
+    if not stable and heater == 0.0 and kelvin < setpoint:
+        state, words = OK, f"set to {setpoint:g} K"
     if not status.ok:
         state, words = WARN, status.text
     return {
@@ -213,6 +215,11 @@ def during_run(view: BenchView, data: RunData | None) -> BenchView:
                 instruments[role], words="last record", reading=text(value), values={key: value}
             )
     fluence = values.get("fluence")
+    _put(instruments, "attenuator", "fluence_uJ_cm2", values.get("fluence_setpoint"))
+    centre = data.decisions.get("centre_wavelength_nm")
+    if centre is not None and _put(instruments, "monochromator", "wavelength_nm", centre):
+        shown = replace(instruments["monochromator"], reading=f"{float(centre):.1f} nm")
+        instruments["monochromator"] = shown
     rate = view.beam.repetition_rate_Hz if view.beam is not None else 0.0
     beam_now = BeamView(
         rate,
@@ -225,6 +232,15 @@ def during_run(view: BenchView, data: RunData | None) -> BenchView:
     )
     kelvin = view.temperature_K if view.temperature_K else _number(values.get("temperature"))
     return replace(view, instruments=instruments, beam=beam_now, temperature_K=kelvin)
+
+
+def _put(instruments: dict[str, InstrumentView], role: str, key: str, value: Any) -> bool:
+    """Show a value in the field of an instrument; return whether it has one."""
+    if role not in instruments or value is None:
+        return False
+    values = {**instruments[role].values, key: float(value)}
+    instruments[role] = replace(instruments[role], values=values)
+    return True
 
 
 def _only_shots(seen: BeamView | None) -> BeamView | None:

@@ -30,6 +30,7 @@ class Palette:
     warn: str
     bad: str
     on_state: str
+    progress: str
     plot: str
     grid: str
     series: tuple[str, ...]
@@ -51,6 +52,7 @@ DARK = Palette(
     warn="#f2b632",
     bad="#ff6b5e",
     on_state="#0b0e11",
+    progress="#2a628f",
     plot="#101316",
     grid="#4a535d",
     series=("#56b4e9", "#ff8a4c", "#2fc596", "#f0e442", "#d98cc0", "#e69f00", "#9fb3c8"),
@@ -70,6 +72,7 @@ LIGHT = Palette(
     warn="#8f5b00",
     bad="#bd2418",
     on_state="#ffffff",
+    progress="#a9cdec",
     plot="#ffffff",
     grid="#c3cbd3",
     series=("#0072b2", "#c44e00", "#00805a", "#8a7a00", "#a33f84", "#a66f00", "#52616f"),
@@ -115,7 +118,7 @@ QPushButton:focus, QToolButton:focus, QTabBar:focus { border: 2px solid $accent;
     padding: ${q5}px ${q11}px; }
 QPushButton:pressed, QToolButton:pressed { background: $border; }
 QPushButton:checked, QToolButton:checked { background: $accent; color: $on_accent;
-    border-color: $accent; font-weight: 600; }
+    border-color: $accent; }
 QPushButton:disabled, QToolButton:disabled { color: $muted; background: $surface; }
 QPushButton[kind="primary"] { background: $accent; color: $on_accent; font-weight: 700;
     border-color: $accent; }
@@ -161,7 +164,7 @@ QSplitter::handle:horizontal { width: 1px; margin: 0 ${p2}px; }
 QSplitter::handle:vertical { height: 1px; margin: ${p2}px 0; }
 QProgressBar { background: $raised; border: 1px solid $border; border-radius: ${p4}px;
     min-height: ${p20}px; text-align: center; font-weight: 600; }
-QProgressBar::chunk { background: $accent; border-radius: ${p3}px; }
+QProgressBar::chunk { background: $progress; border-radius: ${p3}px; }
 QTableView, QTreeView, QListView { background: $surface; alternate-background-color: $background;
     border: 1px solid $border; border-radius: ${p4}px; gridline-color: $border; outline: 0;
     selection-background-color: $accent; selection-color: $on_accent; }

@@ -90,8 +90,8 @@ class Window(QtWidgets.QMainWindow):
             self.across.addWidget(widget)
         self.across.setChildrenCollapsible(False)
         self.across.setStretchFactor(1, 1)
-        self.across.setSizes([size(262), size(800), size(304)])
-        self.panel.setMinimumWidth(size(238))
+        self.across.setSizes([size(262), size(800), size(296)])
+        self.panel.setMinimumWidth(size(258))
         self.right.setMinimumWidth(size(268))
         self.down = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
         self.down.addWidget(self.across)
@@ -413,6 +413,7 @@ class Window(QtWidgets.QMainWindow):
             self.restoreGeometry(geometry)
         for name in ("sample", "spot", "operator"):
             getattr(self.measure, name).setText(str(stored.value(name, "")))
+        self.measure.show_start_of_texts()
         try:
             self.measure.restore(json.loads(str(stored.value("parameters", "{}"))))
         except (ValueError, TypeError):

@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     whole = max(round(seconds), 0)
-    if whole < 120:
+    if whole < 100:
         return f"{whole} s"
     if whole < 600:
         minutes, rest = divmod(whole, 60)
@@ -109,7 +109,9 @@ def plain(value: float) -> str:
 def result(one: Result) -> str:
     """Return a result as it is printed: 22.1 ± 0.4 µJ/cm²."""
     text = format_result(one).replace("+-", "±")
-    return text.replace("uJ/cm^2", "µJ/cm²").replace("mJ/cm^2", "mJ/cm²").replace("cm^2", "cm²")
+    for plain_unit, printed in (("uJ/", "µJ/"), ("cm^2", "cm²"), (" 1/", " /"), (" um", " µm")):
+        text = text.replace(plain_unit, printed)
+    return text
 
 
 def result_name(name: str) -> str:

@@ -318,7 +318,10 @@ class BenchWorker(QtCore.QObject):
         self._failures[role] = self._failures.get(role, 0) + 1
         if self._failures[role] == _REOPEN_AFTER:
             name = ROLE_NAMES.get(role, role)
-            self.told.emit("error", f"{name}: {view.words}. {view.advice}".rstrip())
+            self.told.emit(
+                "error",
+                f"{name}: {view.words}. {view.advice[:1].upper()}{view.advice[1:]}".rstrip(),
+            )
         due = time.monotonic() - self._reopened.get(role, 0.0) > _REOPEN_EVERY_S
         if self._failures[role] >= _REOPEN_AFTER and due and not self._holder:
             self._reopened[role] = time.monotonic()

@@ -181,7 +181,7 @@ def test_saturated_pixels_are_red_and_said(window: Any) -> None:
     counts = np.full(400, 300.0)
     counts[100:110] = 65535.0
     window.live.show_frame(Frame(1, axis, counts, 65535.0, 0.1, 0.0))
-    assert window.live.saturation.text() == "10 PIXELS SATURATED"
+    assert window.live.saturation.text() == "10 SATURATED"
     assert window.live.saturation.property("chip") == "bad"
     assert len(window.live._red.getData()[0]) == 10
 

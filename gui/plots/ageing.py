@@ -27,7 +27,7 @@ class AgeingView(MeasurementView):
         self.add([self.spectrum], [self.growth, self.rise], stretch=(4, 5))
         self._line = self.spectrum.curve(0)
         self.spectrum.follow(self._line)
-        self.growth.legend()
+        self.growth.legend("below")
         self._days: dict[float, Any] = {}
         self._thresholds = self.rise.curve(0, symbol="o", line=True, width=1.2)
         self._net = NetSpectra()
@@ -41,8 +41,10 @@ class AgeingView(MeasurementView):
         self._line.setData(data.axis("wavelength"), net[-1])
         fluence, light = data.records("fluence")[rows].astype(np.float64), band_sum(net)
         days = data.records("day")[rows].astype(np.float64)
-        for day in np.unique(days)[-_MOST_DAYS:]:
-            one = (days == day) & (fluence > 0.0) & (light > 0.0)
+        sweep = data.records("sweep")[rows]
+        for number in np.unique(sweep)[-_MOST_DAYS:]:
+            one = (sweep == number) & (fluence > 0.0) & (light > 0.0)
+            day = round(float(days[sweep == number][0]), 1)
             if day not in self._days:
                 self._days[day] = self.growth.curve(
                     len(self._days), symbol="o", line=False, size=5, name=f"day {day:g}"

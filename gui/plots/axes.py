@@ -92,7 +92,12 @@ def _spaced(value: float, spacing: float) -> str:
     if max(abs(value), abs(spacing)) >= 1e5:
         if value == 0.0:
             return "0"
-        return f"{value:.6g}" if "e" in f"{value:.6g}" else _number(value)
+        return _number(value) if "e" in f"{value:.6g}" else f"{value:.6g}"
+    if 0.0 < spacing < 1e-4:
+        power = 3 * math.floor(math.log10(spacing * 100.0) / 3.0)
+        digits = max(power - math.floor(math.log10(spacing) + 1e-9), 0)
+        mantissa = f"{value / 10.0**power:.{digits}f}"
+        return "0" if value == 0.0 else f"{mantissa}·10{_raised(power)}"
     digits = max(-math.floor(math.log10(spacing) + 1e-9), 0) if spacing > 0 else 0
     return f"{value:.{min(digits, 6)}f}"
 
@@ -103,9 +108,13 @@ def _number(value: float) -> str:
     if 1e-3 <= abs(value) < 1e5:
         return f"{value:g}"
     power = math.floor(math.log10(abs(value)) + 1e-9)
-    raised = str(power).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
     mantissa = value / 10.0**power
+    raised = _raised(power)
     return f"10{raised}" if abs(mantissa - 1.0) < 1e-6 else f"{mantissa:.3g}·10{raised}"
+
+
+def _raised(power: int) -> str:
+    return str(power).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
 
 
 def _round_step(rough: float) -> float:

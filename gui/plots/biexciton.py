@@ -27,12 +27,12 @@ class BiexcitonView(MeasurementView):
         self.temperature = Plot("Temperature", "record", "sample (K)")
         self.add([self.spectrum], [self.growth, self.temperature], stretch=(5, 4))
         self.spectrum.legend()
-        self._line = self.spectrum.curve(6, width=1.2, name="last record")
+        self._line = self.spectrum.curve(6, width=1.2, name="record")
         self._sum = self.spectrum.curve(5, width=2.0, name="fit")
         self._a = self.spectrum.curve(0, width=2.0, name="A, exciton")
         self._b = self.spectrum.curve(1, width=2.0, name="B, biexciton")
         self.spectrum.follow(self._line)
-        self.growth.legend()
+        self.growth.legend("below")
         self._whole = self.growth.curve(6, symbol="o", line=False, filled=False, name="all light")
         self._area_a = self.growth.curve(0, symbol="s", line=False, name="A, exciton")
         self._area_b = self.growth.curve(1, symbol="o", line=False, name="B, biexciton")
@@ -48,11 +48,14 @@ class BiexcitonView(MeasurementView):
         wavelength = data.axis("wavelength")
         rows = data.rows_of("spectra")[: len(net)]
         energy = ev(1.0) / wavelength
-        shown = net[-1] * wavelength**2
+        fluence = 1e-3 * data.records("fluence")[rows].astype(np.float64)
+        highest = int(np.argmax(fluence))
+        shown = net[highest] * wavelength**2
         shown = shown / max(float(np.quantile(shown, 0.995)), 1e-12)
         self._line.setData(energy[::-1], shown[::-1])
-        fluence = 1e-3 * data.records("fluence")[rows].astype(np.float64)
-        self.spectrum.set_title(f"Spectrum at {significant(float(fluence[-1]))} mJ/cm²")
+        self.spectrum.set_title(
+            f"Spectrum at {significant(float(fluence[highest]))} mJ/cm², the highest so far"
+        )
         light = band_sum(net)
         good = (fluence > 0.0) & (light > 0.0)
         self._whole.setData(fluence[good], light[good])
@@ -78,13 +81,14 @@ class BiexcitonView(MeasurementView):
         curves, results = evaluation.analysis.curves, evaluation.analysis.results
         bands = [name for name in ("exciton", "biexciton") if f"{name}_area" in curves]
         if "spectra_per_shot_eV" in curves and bands:
-            energy, spectrum = curves["energy_eV"], curves["spectra_per_shot_eV"][-1]
+            highest = int(np.argmax(curves["fluence_mJ_cm2"]))
+            energy, spectrum = curves["energy_eV"], curves["spectra_per_shot_eV"][highest]
             top = max(float(np.quantile(spectrum, 0.995)), 1e-12)
             self._line.setData(energy, spectrum / top)
             total = np.zeros(len(energy))
             for name, curve in (("exciton", self._a), ("biexciton", self._b)):
                 if name in bands:
-                    band = curves[f"{name}_area"][-1] * curves[f"{name}_shape_per_eV"] / top
+                    band = curves[f"{name}_area"][highest] * curves[f"{name}_shape_per_eV"] / top
                     curve.setData(energy, band)
                     total += band
             self._sum.setData(energy, total)

@@ -23,7 +23,8 @@ class GeneralView(MeasurementView):
         self.columns = SeriesPlot("Records", "record", "")
         self.array = Plot("Newest record", "", "")
         self.add([self.columns], [self.array], stretch=(1, 1))
-        self._points = self.columns.curve(0, symbol="o", size=5, width=1.0)
+        self._line_of = self.columns.curve(0, width=1.0)
+        self._points = self.columns.curve(0, symbol="o", size=5, line=False)
         self._line = self.array.curve(0)
         self.array.follow(self._line)
         self.along, self.up = QtWidgets.QComboBox(), QtWidgets.QComboBox()
@@ -62,14 +63,15 @@ class GeneralView(MeasurementView):
         if data is None or not self.along.currentText():
             return
         count = data.rows_complete
-        x = np.asarray(data.records(self.along.currentText())[:count], dtype=np.float64)
-        y = np.asarray(data.records(self.up.currentText())[:count], dtype=np.float64)
+        x, y = (_values(data, box.currentText())[:count] for box in (self.along, self.up))
         good = np.isfinite(x) & np.isfinite(y)
         x, y = x[good], y[good]
-        if len(x) and (np.diff(x) < 0).any():
-            self._points.setData(x[:20_000], y[:20_000])
-        else:
-            self.columns.show_series(self._points, Decimated(x, y))
+        rising = not len(x) or bool((np.diff(x) >= 0).all())
+        self._line_of.setVisible(rising)
+        self._points.setVisible(len(x) < 5000)
+        if rising:
+            self.columns.show_series(self._line_of, Decimated(x, y))
+        self._points.setData(x[:5000], y[:5000])
         self.columns.set_labels(*(_words(data, box.currentText()) for box in (self.along, self.up)))
 
     def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
@@ -77,19 +79,26 @@ class GeneralView(MeasurementView):
         names = (self.along.currentText(), self.up.currentText())
         if not all(name in data.table for name in names):
             return None
-        x, y = (np.asarray(data.records(name), dtype=np.float64) for name in names)
+        x, y = (_values(data, name) for name in names)
         return self.columns, x, y
+
+
+def _values(data: RunData, name: str) -> Any:
+    found = np.asarray(data.records(name), dtype=np.float64)
+    return found - found[0] if name == "time" and len(found) else found
 
 
 def _words(data: RunData, name: str) -> str:
     column = data.table.get(name)
+    if name == "time":
+        return "time since the first record (s)"
     if column is None:
         return name
     printed = unit(column.unit)
     return f"{name.replace('_', ' ')} ({printed})" if printed else name.replace("_", " ")
 
 
-_ALONG = ("fluence", "exposed_shots", "angle", "stripe_length", "day", "time")
+_ALONG = ("attenuator_angle", "angle", "exposed_shots", "stripe_length", "fluence", "day", "time")
 _UP = ("energy", "pulse_energy", "band_counts", "transmission", "fluence")
 
 

@@ -174,8 +174,19 @@ class Plot(QtWidgets.QWidget):
     def legend(self, corner: str = "left") -> None:
         """Show a legend of the named curves; call before they are added."""
         size = theme.current().px
-        offset = (size(10), size(6)) if corner == "left" else (-size(10), size(6))
-        self.item.addLegend(offset=offset)
+        offset = {
+            "left": (size(10), size(6)),
+            "right": (-size(10), size(6)),
+            "below": (-size(10), -size(8)),
+        }[corner]
+        now = theme.current()
+        self.item.addLegend(
+            offset=offset,
+            verSpacing=-4,
+            labelTextColor=now.palette.text,
+            labelTextSize=f"{now.px(11)}px",
+        )
+        self.restyle()
 
     def follow(self, curve: Any) -> None:
         """Have the cursor read that curve."""
@@ -228,6 +239,9 @@ class Plot(QtWidgets.QWidget):
             axis.setTextPen(pg.mkPen(colours.muted if name == "top" else colours.text))
             axis.setStyle(tickFont=now.font(11.5), tickTextOffset=now.px(3))
         self.item.getAxis("left").setWidth(now.px(58))
+        self.item.getAxis("bottom").setHeight(now.px(40))
+        if self._energy:
+            self.item.getAxis("top").setHeight(now.px(22))
         self._label_axes()
         self.item.showGrid(x=True, y=True, alpha=0.16)
         self.cursor_x.setPen(pg.mkPen(colours.muted, width=1, style=QtCore.Qt.PenStyle.DashLine))
@@ -279,6 +293,13 @@ class Plot(QtWidgets.QWidget):
         """Fit the scale, unless it is held."""
         if self.hold is None or not self.hold.isChecked():
             self.item.enableAutoRange()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent | None) -> None:
+        """A small plot has no room for a legend."""
+        super().resizeEvent(event)
+        legend = self.item.legend
+        if legend is not None:
+            legend.setVisible(self.height() > theme.current().px(190))
 
     def leaveEvent(self, event: QtCore.QEvent | None) -> None:
         """The cursor line goes with the pointer."""

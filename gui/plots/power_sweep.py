@@ -32,11 +32,15 @@ class PowerSweepView(MeasurementView):
             colour="bad", line=False, symbol="s", size=4.0, name=""
         )
         self.spectrum.follow(self._line)
-        self.growth.legend()
+        self.growth.legend("below")
         self._points = self.growth.curve(0, symbol="o", line=False, name="whole band", size=6.5)
         self._bad = self.growth.curve(colour="bad", symbol="x", line=False, size=10)
-        self._broad = self.growth.curve(6, symbol="s", line=False, filled=False, size=6)
-        self._narrow = self.growth.curve(1, symbol="o", line=False, filled=False, size=8)
+        self._broad = self.growth.curve(
+            6, symbol="s", line=False, filled=False, size=6, name="spontaneous"
+        )
+        self._narrow = self.growth.curve(
+            1, symbol="o", line=False, filled=False, size=8, name="stimulated"
+        )
         self._fit = self.growth.curve(5, width=2.2, name="fit")
         self.growth.follow(self._points)
         self._net = NetSpectra()

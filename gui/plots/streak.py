@@ -24,6 +24,7 @@ _MAIN = {
     "lifetime": "lifetime_ns",
     "auger": "auger_lifetime_ps",
     "cross-section": "cross_section_cm2",
+    "streak-series": "redshift_meV",
 }
 
 
@@ -42,6 +43,7 @@ class Spectrogram(Plot):
         self.wavelength_gate = self._gate("vertical")
         self._placed = False
         self._shown: tuple[Floats, Floats, Floats] | None = None
+        self.restyle()
 
     def _gate(self, orientation: str) -> Any:
         made = pg.LinearRegionItem(orientation=orientation)
@@ -65,12 +67,14 @@ class Spectrogram(Plot):
                     edge.setPen(pg.mkPen(colour, width=2))
                     edge.setHoverPen(pg.mkPen(theme.current().palette.text, width=3))
 
-    def show_image(self, time_ps: Floats, wavelength_nm: Floats, counts: Floats) -> None:
-        """Show counts (times, wavelengths)."""
+    def show_image(
+        self, time_ps: Floats, wavelength_nm: Floats, counts: Floats, *, place: bool
+    ) -> None:
+        """Show counts (times, wavelengths); `place`: put the gates on it, if they are nowhere."""
         self._shown = (time_ps, wavelength_nm, counts)
         low, high = np.quantile(counts, (0.02, 0.9995))
         span = max(float(high - low), 1e-9)
-        scaled = np.clip((counts - low) / span, 0.0, 1.0) ** 0.6
+        scaled = np.clip((counts - low) / span, 0.0, 1.0) ** 0.4
         self.image.setImage((255.0 * scaled).astype(np.uint8), autoLevels=False, levels=(0, 255))
         self.image.setRect(
             float(wavelength_nm[0]),
@@ -78,7 +82,7 @@ class Spectrogram(Plot):
             float(wavelength_nm[-1] - wavelength_nm[0]),
             float(time_ps[-1] - time_ps[0]),
         )
-        if not self._placed:
+        if place and not self._placed:
             self._placed = True
             decay = counts.sum(axis=1)
             start = float(time_ps[int(np.argmax(decay))])
@@ -171,7 +175,8 @@ class StreakView(MeasurementView):
         row = int(data.rows_of("frames")[number])
         fluence = float(data.records("fluence")[row])
         self.image.set_title(f"Spectrogram {number + 1}, {significant(fluence)} µJ/cm²")
-        self.image.show_image(data.axis("sweep_time"), data.axis("wavelength"), net)
+        sample = not int(data.records("kind")[row])
+        self.image.show_image(data.axis("sweep_time"), data.axis("wavelength"), net, place=sample)
         self._project()
 
     def _project(self) -> None:

@@ -51,7 +51,7 @@ class ResultStrip(QtWidgets.QWidget):
         others = [
             f"{result_name(name)} {result(other)}"
             for name, other in results.items()
-            if name != main and isinstance(other.value, float)
+            if name != main and other.value is not None and not name.startswith(("fluence", "day"))
         ]
         text = "   ·   ".join(others[:4])
         warnings = list(analysis.warnings)
