@@ -121,6 +121,15 @@ def heater_off(bench: Bench) -> str:
     return "heater off"
 
 
+def reset_interlock(bench: Bench) -> str:
+    """Allow light again, if what tripped the interlock is over."""
+    watch = bench.interlock
+    if watch is None:
+        raise NotReady("no interlock watches this bench")
+    watch.reset()
+    return "interlock reset: light is allowed again"
+
+
 def recover(bench: Bench, role: str) -> str:
     """Open an instrument's link again and identify it."""
     if role not in bench.instruments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PyQt5 import QtCore, QtWidgets
 
-from gui import theme
+from gui import manual, theme
 from gui.cards import ORDER, Ask, Card
 from gui.fields import button, label
 from gui.snapshot import BAD, BenchView
@@ -37,6 +37,12 @@ class BenchPanel(QtWidgets.QWidget):
         self.retry.clicked.connect(lambda: self.again.emit())
         self.retry.hide()
         box.addWidget(self.retry)
+        self.reset = button("Reset the interlock", "light is allowed again, if all is well")
+        self.reset.clicked.connect(
+            lambda: self._ask("interlock reset", manual.reset_interlock, "shutter")
+        )
+        self.reset.hide()
+        box.addWidget(self.reset)
         self._area = QtWidgets.QScrollArea()
         self._area.setWidgetResizable(True)
         self._area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -70,11 +76,14 @@ class BenchPanel(QtWidgets.QWidget):
             text, kind = f"The bench could not be opened. {view.text}", "error"
         elif view.phase != "open":
             text, kind = f"{view.text[:1].upper()}{view.text[1:]} …", "muted"
+        elif view.tripped:
+            text, kind = f"Interlock: {view.tripped}. No light until it is reset.", "error"
         elif view.holder:
             text = f"Held by {view.holder}. Manual control comes back when it has ended."
         self.notice.setText(text)
         self.notice.setVisible(bool(text))
         theme.restyle(self.notice, role=kind)
+        self.reset.setVisible(bool(view.tripped) and not view.holder)
         self.retry.setVisible(view.phase == "failed")
 
     def _keep_cards(self, view: BenchView) -> None:

@@ -191,7 +191,7 @@ def beam(bench: Bench) -> BeamView:
         found.error_uJ_cm2 if found is not None else 0.0,
         found is not None and found.measured,
         shots_so_far(bench),
-        pump.dose_J_cm2,
+        pump.given_dose_J_cm2,
         time.monotonic(),
     )
 
@@ -266,8 +266,5 @@ _IN_RECORDS: dict[str, tuple[str, Callable[[float], str], str]] = {
 
 
 def shots_so_far(bench: Bench) -> int:
-    """Return the shots on the sample, those of the open shutter included."""
-    pump = bench.pump
-    opened_s = pump._opened_s
-    more = pump.shots_in(bench.clock.now() - opened_s) if opened_s is not None else 0
-    return pump.shots + more
+    """Return the shots on the sample since the bench was opened, those falling now included."""
+    return int(bench.pump.given_shots + bench.pump.unbooked()[0])

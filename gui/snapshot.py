@@ -66,6 +66,8 @@ class BenchView:
     shutter_open: bool | None = None
     temperature_K: float | None = None
     holder: str = ""
+    tripped: str = ""
+    """Why the interlock has closed the shutter, "" while all is well."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -193,12 +193,15 @@ class BenchWorker(QtCore.QObject):
 
     def _with_bench(self) -> None:
         from instruments.bench import open_bench  # late: the window is shown before
+        from procedures.running.interlock import Interlock
 
         self._publish("opening", "opening the bench")
         name, medium = self._purpose
         with open_bench(
             self.config, None, measurement=name, medium=medium, report=self._opening
         ) as bench:
+            watch = Interlock(bench, self.told.emit)
+            watch.start()
             self.bench = bench
             self._due.clear()
             self.told.emit("info", f"{len(bench.instruments)} instruments open, all safe")
@@ -208,6 +211,7 @@ class BenchWorker(QtCore.QObject):
             finally:
                 self.bench = None
                 self._publish("opening", "making the bench safe")
+                watch.close()
 
     def _opening(self, line: str) -> None:
         role, _, rest = line.partition(": ")
@@ -343,8 +347,13 @@ class BenchWorker(QtCore.QObject):
             bool(shutter.values["open"]) if shutter and "open" in shutter.values else None,
             cryostat.values.get("temperature_K") if cryostat else None,
             self._holder,
+            self._tripped(),
         )
         self.viewed.emit(self._view)
+
+    def _tripped(self) -> str:
+        watch = self.bench.interlock if self.bench is not None else None
+        return str(watch.tripped) if watch is not None else ""
 
     # ---- live -----------------------------------------------------------------------------------
 

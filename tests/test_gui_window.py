@@ -138,12 +138,24 @@ def test_an_instrument_that_falls_silent_is_red_and_is_reopened(window: Any) -> 
     try:
         until(lambda: card(window, "energy_meter").dot._state == "bad", "the meter to be red")
         until(lambda: said(window, "Energy meter: PM103: no answer", "error"), "the log")
-        assert "check its power and cable" in card(window, "energy_meter").words.text()
+        assert "Check its power and cable" in card(window, "energy_meter").words.text()
         assert "1 in trouble" in window.panel.summary.text()
     finally:
         type(meter).status = original
     until(lambda: card(window, "energy_meter").dot._state == "ok", "the meter to be back")
     until(lambda: said(window, "it answers again"), "the log")
+
+
+def test_a_tripped_interlock_is_told_and_can_be_reset(window: Any) -> None:
+    watch = window.worker.bench.interlock
+    assert watch is not None, "the bench is watched outside runs, too"
+    watch._trip("the test asked for it")
+    until(lambda: "the test asked for it" in window.panel.notice.text(), "the interlock's reason")
+    card(window, "shutter")._toggle.click()
+    until(lambda: said(window, "interlock: the test asked for it", "error"), "the refusal")
+    assert not window.worker.bench.instruments["shutter"].is_open
+    window.panel.reset.click()
+    until(lambda: window.view.tripped == "", "the reset")
 
 
 # ---- live -------------------------------------------------------------------------------------
