@@ -18,6 +18,7 @@ from procedures.commands import control
 from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
 from procedures.commands import report as report_command
+from procedures.commands.export import export
 from procedures.commands.gui import gui
 from procedures.commands.reproduce import reproduce
 from procedures.commands.runs import runs
@@ -99,6 +100,7 @@ def _fail(
 app.command()(runs)
 app.command()(gui)
 app.command()(reproduce)
+app.command()(export)
 
 
 @app.command("list")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from instruments.errors import BenchError
-from procedures.columns import Quantity
+from procedures.columns import Column, Quantity
 from procedures.running import layout, lock
 from procedures.running.header import INTERRUPTED
 from procedures.running.problems import DiskFull, NotARunFile
@@ -228,6 +228,12 @@ class RunFile:
         """Names of the record columns ([] if it has not started)."""
         return list(self._file[layout.RECORDS]) if layout.RECORDS in self._file else []
 
+    @property
+    @_guarded
+    def described_columns(self) -> list[Column]:
+        """What each column holds and along which axes, in the order of the file ([] if queued)."""
+        return layout.stored_columns(self._acquisition) if self.columns else []
+
     @_guarded
     def records(self, name: str) -> npt.NDArray[Any]:
         """Return a column, (rows, ...), cut at the rows that are complete.
@@ -289,7 +295,15 @@ class RunFile:
     @_guarded
     def axis(self, name: str) -> npt.NDArray[np.float64]:
         """Return the values of an axis."""
-        return np.asarray(self._file[layout.DATA][name][()])
+        values = np.asarray(self._file[layout.DATA][name][()])
+        if not np.isfinite(values).all():
+            raise ValueError(f"the axis {name!r} holds values that are not numbers")
+        return values
+
+    @_guarded
+    def axis_unit(self, name: str) -> str:
+        """Return the unit of an axis."""
+        return str(self._file[layout.DATA][name].attrs.get("units", ""))
 
     @property
     @_guarded
