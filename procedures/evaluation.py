@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from instruments.errors import BenchError
+from instruments.errors import BenchError, ConfigError
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
 from procedures.analysis.results import Analysis
 from procedures.registry import measurement
@@ -75,7 +75,14 @@ def evaluate(path: str | Path, *, extrapolate: bool = False) -> Evaluation:
     With `extrapolate`, an analysis that can states what lies beyond the records, and marks it.
     """
     with RunFile(path) as run:
-        entry = measurement(run.measurement)
+        if not run.columns:
+            raise NothingToAnalyze(
+                f"{path}: there is nothing to analyse: the run is {run.status} and has not started"
+            )
+        try:
+            entry = measurement(run.measurement)
+        except ConfigError as error:
+            raise NothingToAnalyze(f"{path}: {error}") from error
         if not entry.evaluate:
             raise NothingToAnalyze(f"{path}: no analysis is known for {run.measurement!r}")
         function = entry.load("evaluate")

@@ -105,6 +105,8 @@ def power_sweep_figure(evaluation: Evaluation, path: Path) -> None:
 def _clean(evaluation: Evaluation) -> tuple[Any, FloatArray, npt.NDArray[np.intp]]:
     """Return data, spectra in counts per shot and nm, and the order by fluence of full stripes."""
     data = evaluation.data
+    if not len(data.counts):
+        return data, np.zeros((0, len(data.wavelength_nm))), np.zeros(0, dtype=np.intp)
     clean = counts_per_shot(
         np.asarray(data.counts),
         np.asarray(data.background),
@@ -196,7 +198,7 @@ def _draw_growth(axes: Any, evaluation: Evaluation) -> None:
     twin = axes.twinx()
     twin.plot(fluence, width, "^", color="k", fillstyle="none", markersize=7)
     twin.set_ylabel("width at half maximum (nm), triangles")
-    twin.set_ylim(0.0, 1.5 * max(float(np.nanmax(width)), 1.0))
+    twin.set_ylim(0.0, 1.5 * max(float(np.nan_to_num(width).max()), 1.0))
     axes.legend(loc="upper left", framealpha=0.9)
     axes.set_title("Growth and narrowing")
 
@@ -224,5 +226,7 @@ def _measures(wavelength_nm: FloatArray, spectra: FloatArray) -> tuple[FloatArra
     for index, spectrum in enumerate(spectra):
         smooth = np.convolve(spectrum, window, mode="same")
         above = np.flatnonzero(smooth > 0.5 * smooth.max())
+        if smooth.max() <= 0.0:
+            continue  # dark
         width[index] = float(np.sum(step[above[0] : above[-1] + 1]))
     return band, width

@@ -161,7 +161,7 @@ def measurement(name: str) -> MeasurementEntry:
     known = own if name in own else measurements()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ConfigError(
             f"{name!r} is not a measurement{hint} Known: {', '.join(sorted(known))}",
             key="measurement",
