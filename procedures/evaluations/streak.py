@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from procedures.analysis.auger import analyze_auger
 from procedures.analysis.cross_section import Illumination, analyze_cross_section
@@ -16,20 +19,22 @@ from procedures.running.runfile import RunFile
 WAVELENGTH_UNC_NM = 0.05
 
 
-def gather(run: RunFile) -> StreakData:
-    """Return the records of a run as the analyses want them."""
+def gather(run: RunFile) -> tuple[StreakData, list[str]]:
+    """Return the records of a run as the analyses want them, and what was wrong with others."""
     decisions, facts = run.decisions, run.facts
-    net = run.records("frames").astype(np.float32) - run.records("background")
+    background = run.records("background")
+    net = run.records("frames").astype(np.float32) - background
     event = float(decisions["event_counts"])
-    return StreakData(
+    sound, warnings = _sound(run, background)
+    data = StreakData(
         time_ps=np.asarray(run.axis("sweep_time")),
         wavelength_nm=np.asarray(run.axis("wavelength")),
-        net=net,
-        kind=run.records("kind").astype(np.intp),
-        shots=np.maximum(run.records("shots").astype(np.float64), 1.0),
-        saturated=run.records("saturated").astype(bool),
-        fluence_uJ_cm2=run.records("fluence"),
-        fluence_errors_uJ_cm2=run.records("fluence_errors"),
+        net=net[sound],
+        kind=run.records("kind").astype(np.intp)[sound],
+        shots=run.records("shots").astype(np.float64)[sound],
+        saturated=run.records("saturated").astype(bool)[sound],
+        fluence_uJ_cm2=run.records("fluence")[sound],
+        fluence_errors_uJ_cm2=run.records("fluence_errors")[sound],
         fluence_rel_unc=float(facts.get("fluence_rel_unc", 0.0)),
         event_counts=event,
         centre_nm=float(decisions["centre_wavelength_nm"]),
@@ -37,32 +42,62 @@ def gather(run: RunFile) -> StreakData:
         wavelength_unc_nm=WAVELENGTH_UNC_NM,
         pump_wavelength_nm=float(facts.get("pump_wavelength_nm", 400.0)),
     )
+    return data, warnings
+
+
+def _sound(
+    run: RunFile, background: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """Return the records that can be analysed, and a warning for each reason that others cannot."""
+    fluence, error = run.records("fluence"), run.records("fluence_errors")
+    reasons = {
+        "the fluence or its error is missing (NaN), or not above zero": ~(
+            np.isfinite(fluence) & (fluence > 0.0) & np.isfinite(error)
+        ),
+        "no shots": run.records("shots") == 0,
+    }
+    if run.parameters.get("mode") == "analog":  # a camera that reads out has an offset
+        reasons["there is no background frame (all zero)"] = ~background.any(axis=(1, 2))
+    bad = np.zeros(len(fluence), dtype=np.bool_)
+    warnings = []
+    for reason, those in reasons.items():
+        found = np.flatnonzero(those & ~bad)
+        if len(found):
+            names = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+            warnings.append(f"records {names} left out: {reason}")
+        bad |= those
+    return np.flatnonzero(~bad), warnings
+
+
+def _with(warnings: list[str], analysis: Analysis) -> Analysis:
+    return replace(analysis, warnings=[*warnings, *analysis.warnings])
 
 
 def evaluate_lifetime(run: RunFile) -> tuple[Analysis, StreakData]:
     """Gather and analyse a lifetime run."""
-    data = gather(run)
-    return analyze_lifetime(data), data
+    data, warnings = gather(run)
+    return _with(warnings, analyze_lifetime(data)), data
 
 
 def evaluate_auger(run: RunFile) -> tuple[Analysis, StreakData]:
     """Gather and analyse an Auger run."""
-    data = gather(run)
-    return analyze_auger(data), data
+    data, warnings = gather(run)
+    return _with(warnings, analyze_auger(data)), data
 
 
 def evaluate_cross_section(run: RunFile) -> tuple[Analysis, StreakData]:
     """Gather and analyse a cross-section run."""
-    data, given = gather(run), run.parameters
+    (data, warnings), given = gather(run), run.parameters
     light = Illumination(float(given["optical_density"]), str(given["spot_profile"]))
-    return analyze_cross_section(data, light, float(given["gate_ps"])), data
+    analysis = analyze_cross_section(data, light, float(given["gate_ps"]))
+    return _with(warnings, analysis), data
 
 
 def evaluate_streak_series(run: RunFile) -> tuple[Analysis, StreakData]:
     """Gather and analyse a series of spectrograms."""
-    data, given = gather(run), run.parameters
+    (data, warnings), given = gather(run), run.parameters
     gates = (float(given["early_gate_ps"]), float(given["late_gate_ps"]))
     camera = SpectralResponse(
         float(given["response_tilt_per_nm"]), float(given["response_tilt_unc_per_nm"])
     )
-    return analyze_streak_series(data, gates, camera), data
+    return _with(warnings, analyze_streak_series(data, gates, camera)), data
