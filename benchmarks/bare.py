@@ -15,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peers.work import arrays
 from instruments.config import BenchConfig, parse
 from procedures.columns import Axis, Column
 from procedures.measurement import Measurement, Needs, Point, Record
@@ -98,16 +99,6 @@ class Spectrograms(Spectra):
     def axes(self) -> tuple[Axis, ...]:
         """Rows and pixels."""
         return (Axis("delay", np.arange(float(ROWS)), "ps", "Delay"), *super().axes())
-
-
-def arrays(shape: tuple[int, ...]) -> list[Any]:
-    """Return arrays of counts as a camera gives them: a band on an offset, with shot noise."""
-    rng = np.random.default_rng(1)
-    x = np.linspace(-3.0, 3.0, shape[-1])
-    band = 600.0 + 20_000.0 * np.exp(-(x**2))
-    if len(shape) == 2:
-        band = 100.0 + 0.01 * band * np.exp(-np.arange(shape[0]) / 150.0)[:, None]
-    return [rng.poisson(band).astype(np.uint16) for _ in range(100 if len(shape) == 1 else 10)]
 
 
 MEASUREMENTS: Mapping[str, type[Scalars]] = {

@@ -19,7 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.bare import PIXELS, ROWS, WAVELENGTHS, arrays
+from benchmarks.bare import PIXELS, ROWS, WAVELENGTHS
+from benchmarks.peers.work import arrays
 
 LIBVER = ("v110", "v110")
 
