@@ -108,6 +108,12 @@ _OWN = (
         "Princeton Instruments CCD (PIXIS, ProEM) through pylablib",
     ),
     DriverEntry(
+        "line-camera",
+        "instruments.drivers.line_camera:LineCamera",
+        ("camera",),
+        "line camera read with every shot, with its pulse energy; or such shots from a file",
+    ),
+    DriverEntry(
         "thorlabs-sc10",
         "instruments.drivers.thorlabs_sc10:SC10Shutter",
         ("shutter",),

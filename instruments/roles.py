@@ -271,6 +271,50 @@ class Camera(Role):
         """Wait until the sensor is stable at its set-point; NotReady after `timeout_s`."""
 
 
+@dataclass(frozen=True)
+class ShotBlock:
+    """Consecutive laser shots, each with its spectrum and its pulse energy.
+
+    first: number of the first shot since `start_shots`; frames: (n, pixels) uint16 counts;
+    energies_J: (n,) at the pick-off; start_s: bench time of the first.
+    """
+
+    first: int
+    frames: npt.NDArray[np.uint16]
+    energies_J: npt.NDArray[np.float64]
+    start_s: float
+
+
+class ShotCamera(Camera):
+    """A line camera that is read with every laser shot, and a detector of the pulse energy.
+
+    It goes on while the last block is worked on, into a buffer of its own; what does not fit there
+    is an error, never a gap.
+    """
+
+    @property
+    @abc.abstractmethod
+    def rate_Hz(self) -> float:
+        """Shots a second."""
+
+    @abc.abstractmethod
+    def start_shots(self) -> None:
+        """Begin to deliver every shot from now on."""
+
+    @abc.abstractmethod
+    def read_shots(self, shots: int) -> ShotBlock:
+        """Return the next `shots` shots, as soon as they have come.
+
+        Raises:
+            DeviceFault: shots were lost, because they were read too late.
+            NoReply: none come. NotReady: they were not started.
+        """
+
+    @abc.abstractmethod
+    def stop_shots(self) -> None:
+        """End it; callable at any time."""
+
+
 class Shutter(Role):
     """What lets the pump through. Closed unless light is needed."""
 

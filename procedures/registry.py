@@ -74,6 +74,11 @@ _OWN = (
         "procedures.drawing.photostability:photostability_figure",
     ),
     MeasurementEntry(
+        "per-shot",
+        "every laser shot by itself: pulse energy, band intensity, spectra as asked",
+        "procedures.per_shot:PerShot",
+    ),
+    MeasurementEntry(
         "ageing",
         "the power sweep over days: how fast the threshold rises in air",
         "procedures.ageing:Ageing",

@@ -84,6 +84,7 @@ _FILM_STREAK = Arrangement("stripe", _FILM, _PUMPED | _STRIPE | _STREAK)
 _CUVETTE = Arrangement("cuvette", _SOLUTION, _PUMPED | _STREAK, _FS_SPOT)
 _COLD = Arrangement("cold", _FILM, _PUMPED | _SPECTROGRAPH | _CRYOSTAT, _NS_SPOT, KNOWN["750"])
 _CAVITY = Arrangement("capillary", _CAPILLARY, _PUMPED | _SPECTROGRAPH, _NS_SPOT, KNOWN["750"])
+_SHOTS = Arrangement("stripe", _FILM, _PUMPED | _STRIPE | _SPECTROGRAPH | {"camera": "line-camera"})
 _LAMP = Arrangement("stripe", _FILM, _PUMPED | _SPECTROGRAPH, lamp=True)
 
 _BY_MEASUREMENT = {
@@ -94,6 +95,7 @@ _BY_MEASUREMENT = {
     "biexciton": _COLD,
     "capillary-lasing": _CAVITY,
     "calibrate-wavelength": _LAMP,
+    "per-shot": _SHOTS,
 }
 
 

@@ -35,6 +35,7 @@ _OWN = {
     "acton-spectrapro": "sim_drivers.devices.acton_spectrapro:SimulatedSpectraPro",
     "andor-sdk2": "sim_drivers.devices.andor_sdk2:FakeAndorSdk2",
     "princeton-picam": "sim_drivers.devices.princeton_picam:FakePicam",
+    "line-camera": "sim_drivers.devices.line_camera:SimulatedShots",
 }
 
 
@@ -166,7 +167,7 @@ class SimulatedBench:
 
     def driver(self, role: str) -> str:
         """Return the driver that the simulated bench uses for a role."""
-        return EVERYTHING[role]
+        return self.arrangement.drivers.get(role) or EVERYTHING[role]
 
     def device(
         self, role: str, driver: str, options: dict[str, Any] | None = None, world: Any = None

@@ -27,6 +27,7 @@ from sim_drivers.stray import add_scattered_pump, stray_electrons
 __all__ = ["Imperfections", "Pump", "World"]
 
 _RUN_AWAY_PER_S = 0.002
+_SHOT_NODES = 5  # fluences for which a block of shots is rendered
 
 
 class World:
@@ -316,6 +317,45 @@ class World:
                 electrons += self.dispersion.lines(edges, pixel_pitch_um, lines)
         self.advance(now)
         return electrons
+
+    def shot_electrons(
+        self, first: int, count: int, pixels: int, pixel_pitch_um: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what single shots give: photo-electrons (count, pixels) and energies (count,).
+
+        first: number of the first shot of the laser. The energies (J) are those at the pick-off.
+        The light is rendered for a few fluences and interpolated: shots of a block differ little.
+        """
+        self.settle(self.clock.now())
+        edges = self.dispersion.edges_nm(
+            self._centre_nm, self._grooves_per_mm, pixels, pixel_pitch_um
+        )
+        wavelength_nm, per_photon = self.dispersion.bands(edges)
+        energies = self._shot_energies(first, count)
+        lit = np.zeros(count, dtype=bool)
+        half = 0.5 / self.pump.repetition_rate_Hz
+        for begun, shots in self.passage.shots(
+            self.source.shot_time_s(first) - half, self.source.shot_time_s(first + count) - half
+        ):
+            lit[begun - first : begun - first + shots] = True
+        electrons = np.zeros((count, pixels))
+        fluence = energies[lit] * (1e6 / self._area_cm2)
+        if len(fluence):
+            nodes = np.linspace(fluence.min(), fluence.max() + 1e-9, _SHOT_NODES)
+            one, conditions = np.ones(1), self._conditions()
+            light = np.empty((_SHOT_NODES, pixels))
+            for row, node in zip(light, nodes, strict=True):
+                at = np.array([node])
+                seen = self.sample.emission(wavelength_nm, at, one, conditions)
+                row[:] = np.maximum(seen * per_photon, 0.0)
+                lines = self.sample.lines(at, one, conditions)
+                if len(lines.photons):
+                    row += self.dispersion.lines(edges, pixel_pitch_um, lines)
+            place = (fluence - nodes[0]) / (nodes[1] - nodes[0])
+            share = np.maximum(1.0 - np.abs(place[:, None] - np.arange(_SHOT_NODES)), 0.0)
+            electrons[lit] = share @ light
+        self.advance(self.clock.now())
+        return electrons, energies * self.pump.pick_off_ratio
 
     def streak_electrons(
         self,
