@@ -267,14 +267,16 @@ class Measurement(Procedure):  # type: ignore[misc]
     def execute(self) -> None:
         """Take the records of the plan, from `first_point` on."""
         points = self.plan()
-        for number in range(self.first_point, len(points)):
+        total = len(points)
+        for number in range(self.first_point, total):
             point = points[number]
             if not self._may_go_on():
                 return
             record = self.take(point)
             self.emit("results", record)
             self.check_sink()
-            self.emit("progress", 100.0 * (number + 1) / len(points))
+            if total <= 1000 or 1000 * (number + 1) // total != 1000 * number // total:
+                self.emit("progress", 100.0 * (number + 1) / total)
 
     def shutdown(self) -> None:
         """Leave the bench safe."""

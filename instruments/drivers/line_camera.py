@@ -8,7 +8,6 @@ which replays a file of shots at a rate, to rehearse a night or to prove that a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +31,7 @@ class ShotStream(Protocol):
     pixel_pitch_um: float
     saturation_counts: int
     rate_Hz: float
+    temperature_C: float
 
     def start(self) -> None:
         """Deliver every shot from now on."""
@@ -165,8 +165,8 @@ class LineCamera(ShotCamera):
 
     @property
     def temperature_C(self) -> float:
-        """Line cameras are not cooled."""
-        return math.nan
+        """See Camera; line cameras are seldom cooled."""
+        return float(self._need().temperature_C)
 
     def wait_until_cold(self, timeout_s: float) -> None:
         """Not needed."""

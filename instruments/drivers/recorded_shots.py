@@ -26,6 +26,7 @@ class RecordedShots:
     """A `ShotStream` (line_camera.py) of the shots in a file."""
 
     saturation_counts = 65535
+    temperature_C = 20.0  # of nothing that is cooled
 
     def __init__(self, path: Path, rate_Hz: float, buffer_shots: int) -> None:
         try:

@@ -74,7 +74,8 @@ class Packer:
         try:
             if len(record) != self._count:
                 raise KeyError
-            arrays = [record[name] for name, _, _ in self._arrays]
+            if self._arrays:
+                arrays = [record[name] for name, _, _ in self._arrays]
             try:
                 if self._has_text:
                     raise TypeError
@@ -87,7 +88,7 @@ class Packer:
             raise ValueError(
                 f"the record's columns are not those of the run: {', '.join(wrong)}"
             ) from None
-        if arrays:
+        if self._arrays:
             if self._where:
                 arrays = [self._there(record, name) for name, _, _ in self._arrays]
             block.take(arrays)

@@ -134,11 +134,11 @@ class RunWriter:
         with self._guard:
             if self._failure is not None:
                 self._raise_failure()
-            if len(self._records) >= self._most_pending:
+            if len(self._records.rows) >= self._most_pending:
                 self._wait_for_room()
             records = self._records
             self._packer.pack(record, state, records)
-            if len(records) == 1:
+            if len(records.rows) == 1:
                 self._condition.notify_all()
 
     def _wait_for_room(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from instruments.clock import Clock
-from instruments.errors import DeviceFault
+from instruments.errors import DeviceFault, NoReply
 from instruments.roles import Identity
 from sim_drivers.noise import generator
 from sim_drivers.world import World
@@ -20,6 +20,8 @@ _GAIN_E, _OFFSET, _READ_NOISE = 4.0, 200.0, 2.5
 _ENERGY_NOISE = 0.003  # of the energy detector, relative, a shot
 _MANY_E = 50.0  # beyond, shot noise is taken as normal
 _CHUNK = 1000  # shots rendered at a time
+_PATIENCE_S = 5.0
+FAULTS = ("silence", "timeout", "disconnect")
 
 
 class SimulatedShots:
@@ -29,7 +31,9 @@ class SimulatedShots:
         clock, world, seed: as every simulated device. buffer_shots: what the card keeps unread.
     """
 
+    FAULTS = FAULTS
     pixels, pixel_pitch_um, saturation_counts = 1340, 14.0, 65535
+    temperature_C = 24.0
 
     def __init__(
         self, clock: Clock, world: World, seed: int = 0, buffer_shots: int = 20_000
@@ -39,6 +43,7 @@ class SimulatedShots:
         self.identity = Identity("Simulated", "line camera 1340", "LC-0001")
         self._next: int | None = None
         self._first = 0
+        self._faults: set[str] = set()
 
     @property
     def rate_Hz(self) -> float:
@@ -53,6 +58,9 @@ class SimulatedShots:
         """Let the shots come, and return them."""
         if self._next is None:
             raise DeviceFault("line camera: it was not started")
+        if self._faults:
+            self.clock.sleep(_PATIENCE_S)
+            raise NoReply(f"line camera: no shots came within {_PATIENCE_S:g} s")
         first = self._next
         self.clock.sleep_until(self.world.source.shot_time_s(first + shots))
         late = self.world.source.shot_number(self.clock.now()) - first
@@ -86,6 +94,12 @@ class SimulatedShots:
         counts = np.rint(seen / _GAIN_E + _OFFSET)
         frames[:] = np.clip(counts, 0.0, self.saturation_counts).astype(np.uint16)
         energies[:] = true_J * (1.0 + _ENERGY_NOISE * rng.standard_normal(len(frames)))
+
+    def fault(self, kind: str, active: bool) -> None:
+        """Begin or end a fault of FAULTS: no shots come."""
+        if kind not in FAULTS:
+            raise ValueError(f"{kind!r} is not played by a line camera; allowed: {FAULTS}")
+        (self._faults.add if active else self._faults.discard)(kind)
 
     def stop(self) -> None:
         """Deliver no more."""
