@@ -11,14 +11,21 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from instruments.errors import LimitError
 
+if TYPE_CHECKING:  # names in commands need no numpy
+    import numpy as np
+    import numpy.typing as npt
+
 Value = float | int | bool | str
+
+
+def _nothing() -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    return np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -339,9 +346,7 @@ class PulseEnergy:
     mean_J: float
     spread_J: float
     pulses: int
-    singles_J: npt.NDArray[np.float64] = field(
-        default_factory=lambda: np.empty(0), repr=False, compare=False
-    )
+    singles_J: npt.NDArray[np.float64] = field(default_factory=_nothing, repr=False, compare=False)
 
     @property
     def error_J(self) -> float:

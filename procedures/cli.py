@@ -111,7 +111,7 @@ def list_command(as_json: JsonOption = False) -> None:
     from instruments.registry import drivers
     from procedures.registry import measurements
 
-    presets = importlib.import_module("sim_drivers.bench").presets()
+    presets = importlib.import_module("sim_drivers.presets").presets()
     found = {
         "measurements": {name: entry.summary for name, entry in measurements().items()},
         "drivers": {name: entry.summary for name, entry in drivers().items()},

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pymeasure.experiment import Procedure
 
 from instruments.bench import Bench
 from instruments.errors import LimitError
 from procedures.columns import Axis, Column, Quantity
+from procedures.experiment import Procedure
 from procedures.parameters import ParameterError
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,14 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from pymeasure.experiment import (
+from instruments.errors import ConfigError
+from procedures.experiment import (
     BooleanParameter,
     FloatParameter,
     IntegerParameter,
     ListParameter,
     Parameter,
 )
-
-from instruments.errors import ConfigError
 
 
 class ParameterError(ConfigError):

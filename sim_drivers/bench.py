@@ -19,7 +19,8 @@ from instruments.config import BenchConfig, PumpTable, SimulationTable
 from instruments.errors import ConfigError
 from sim_drivers.arrangements import EVERYTHING, arrangement, optics_of
 from sim_drivers.faults import FaultPlan
-from sim_drivers.sample import PRESETS, SampleError, prepare, resolve
+from sim_drivers.presets import presets
+from sim_drivers.sample import SampleError, prepare, resolve
 from sim_drivers.world import Imperfections, Pump, World
 
 _OWN = {
@@ -39,32 +40,12 @@ _OWN = {
 }
 
 
-def presets() -> dict[str, str]:
-    """Return the sample presets and a line about each."""
-    return {name: _describe(name) for name in PRESETS}
+__all__ = ["SimulatedBench", "moment", "presets"]
 
 
 def moment(state: Mapping[str, float]) -> float | None:
     """Return the bench time (s since 1970) of a state of `SimulatedBench.state`."""
     return state.get("world.now_s")
-
-
-def _describe(name: str) -> str:
-    p = PRESETS[name]
-    if name.endswith("-solution"):
-        return (
-            f"{p.spontaneous_peak_nm:g} nm, exciton {p.exciton_lifetime_ns:g} ns, two excitons "
-            f"{p.auger_lifetime_ps:g} ps, cross-section {p.cross_section_cm2:g} cm2"
-        )
-    if name.endswith("-capillary"):
-        return (
-            f"{p.cavity_diameter_um:g} um inside, modes about {p.ase_peak_nm:g} nm, "
-            f"threshold {p.cavity_threshold_mJ_cm2:g} mJ/cm2 (ns pulses)"
-        )
-    return (
-        f"spontaneous {p.spontaneous_peak_nm:g} nm, stimulated {p.ase_peak_nm:g} nm, "
-        f"threshold {p.threshold_uJ_cm2:g} uJ/cm2"
-    )
 
 
 def _simulator(driver: str) -> Any:

@@ -1,7 +1,7 @@
 """Loads one camera module of pylablib and nothing else.
 
 Under a package name of our own and without the packages' `__init__` (they pull in Qt, numba and
-every other driver: 2 s and 180 MB). For the camera drivers, which ask when they connect.
+every other driver: 2 s and 180 MB), nor pandas. For the camera drivers, when they connect.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import warnings
 from typing import Any
 
 from instruments.errors import NotReady
+from instruments.postponed import postponed
 
 PACKAGE = "gainbench_pylablib"
 _import_lock = threading.Lock()
@@ -29,7 +30,7 @@ def load(name: str, *, private: bool) -> Any:
         raise NotReady("pylablib is not installed; install it with: pip install pylablib")
     root = next(iter(spec.submodule_search_locations))
     parent = name.rpartition(".")[0]
-    with _import_lock, warnings.catch_warnings():
+    with _import_lock, warnings.catch_warnings(), postponed("pandas"):
         warnings.simplefilter("ignore")  # escape sequences in its docstrings
         for package in (PACKAGE, f"{PACKAGE}.{parent}"):
             if package not in sys.modules:

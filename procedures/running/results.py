@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pymeasure.experiment import Procedure, Results
-
 from instruments.config import BenchConfig
+from procedures.experiment import Procedure, Results
 from procedures.measurement import Measurement
 from procedures.running.describe import Description, describe_queued, describe_start
 from procedures.running.runfile import RunWriter, WriteFailed, create_queued, mark_status

@@ -16,7 +16,6 @@ from scipy.special import gammainc
 
 FloatArray = NDArray[np.float64]
 
-GAIN_LAWS = ("poisson", "linear", "logarithmic")
 PUMP_WAVELENGTH_NM = 400.0
 SATURATED_EXCITONS = 40.0
 """Mean excitons beyond which both Q and 1 - exp(-N) are 1 to double precision."""

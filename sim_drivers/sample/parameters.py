@@ -12,12 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from sim_drivers.sample.occupancy import (
-    GAIN_LAWS,
-    mean_excitons,
-    multi_exciton_share,
-)
-
+GAIN_LAWS = ("poisson", "linear", "logarithmic")
 SPOT_PROFILES = ("tophat", "gaussian")
 USES = ("stripe", "cuvette", "cold", "capillary")
 """What a sample can be used as; each depends on some of the keys only."""
@@ -264,6 +259,8 @@ def _checked(key: str, given: object, limits: Mapping[str, Any]) -> float | str:
 
 def _check_stripe(p: SampleParameters) -> None:
     """Refuse what each key allows but amplification along a stripe does not."""
+    from sim_drivers.sample.occupancy import mean_excitons, multi_exciton_share
+
     if p.gain_fluence_uJ_cm2 <= p.threshold_uJ_cm2:
         raise SampleError(
             "gain_fluence_uJ_cm2",
