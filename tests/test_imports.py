@@ -31,11 +31,11 @@ except SystemExit as end:
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 FIRST_RECORD = """
-import sys, json
+import json, os, sys
 from procedures.running import writing
 def first(*_):
-    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
-    sys.exit()
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
+    os._exit(0)
 writing.RunWriter.append = first
 from procedures import cli
 sys.argv = ["gainbench", "run", "lifetime"]

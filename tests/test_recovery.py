@@ -239,3 +239,22 @@ def test_a_living_writer_is_not_recovered(log: WriteLog, tmp_path: Path) -> None
     finally:
         sleeper.communicate(b"\n")
     assert recover(path)
+
+
+def test_a_process_that_ends_without_closing_loses_nothing_and_does_not_hang(
+    tmp_path: Path,
+) -> None:
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from benchmarks import durability
+        from procedures.running.runfile import RunWriter
+        writer = RunWriter.start(durability.queue(Path(sys.argv[1]), 500), durability.started())
+        for number in range(500):
+            writer.append(durability.record(number), {})
+    """
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=60, check=False)
+    assert done.returncode == 0
+    (path,) = tmp_path.glob("*.h5")
+    with RunFile(path) as run:
+        assert (run.status, run.rows_complete) == ("interrupted", 500)

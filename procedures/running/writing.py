@@ -7,11 +7,13 @@ failed write makes the next `append` or `check` raise WriteFailed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,19 @@ GROUP_S = 0.2
 LARGEST_PENDING_BYTES = 256 * 2**20
 """What may wait for the disk; beyond it, `append` does, for PATIENCE_S at most."""
 PATIENCE_S = 10.0
+
+_open: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+
+
+@atexit.register
+def _let_go() -> None:
+    """Let the threads of writers that nobody closed end before the interpreter takes HDF5 away.
+
+    Such a file is left as a crash leaves it, but nothing of what it took is lost, and no thread
+    dies inside HDF5, for which the end of the process would wait for ever.
+    """
+    for writer in list(_open):
+        writer._stop(timeout_s=30.0)
 
 
 class RunWriter:
@@ -71,6 +86,7 @@ class RunWriter:
             raise
         self._thread = threading.Thread(target=self._work, name="run file", daemon=True)
         self._thread.start()
+        _open.add(self)
 
     def _open_series(self) -> None:
         """Find what will be written, and from here on write as SWMR."""
@@ -198,10 +214,8 @@ class RunWriter:
         After a failed write the status becomes "failed" where it can still be written, and
         WriteFailed is raised; the journal stays beside the file if the file needs it.
         """
-        with self._condition:
-            self._closing = True
-            self._condition.notify_all()
-        self._thread.join()
+        self._stop()
+        _open.discard(self)
         ended = False
         try:
             end_time = layout.isoformat(time.time() if moment is None else moment)
@@ -229,6 +243,13 @@ class RunWriter:
                 self._journal.close(remove=ended)
             lock.release(self.path)
         self._raise_failure()
+
+    def _stop(self, timeout_s: float | None = None) -> None:
+        """Let the thread write what is waiting, and end."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join(timeout_s)
 
     def _journal_end(self, status: str, end_time: str) -> None:
         self._journal.add(STATE, json.dumps([status, end_time]).encode())
