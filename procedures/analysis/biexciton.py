@@ -65,13 +65,11 @@ def analyze_biexciton(given: SpotData) -> Analysis:
         return analysis
     _check_temperature(data, warnings)
     weakest = _weakest_records(data, spectra)
-    alone = None if weakest is None else fit_bands(spectra, weakest.bands)
-    if weakest is None or alone is None:
+    found = None if weakest is None else _one_or_two(spectra, weakest)
+    if found is None:
         warnings.append("no band stands out in the weakest records: nothing can be measured on it")
         return analysis
-    both = _both_bands(spectra, weakest)
-    seen = both is not None and _is_biexciton(both, alone)
-    fit = both if both is not None and seen else alone
+    fit, seen = found
     _positions(results, data, fit)
     laws = _slopes(results, warnings, data, fit)
     if not seen:
@@ -145,11 +143,28 @@ def _weakest_records(data: SpotData, spectra: Spectra) -> BandFit | None:
     return fit_bands(_some(spectra, weakest), start)
 
 
-def _both_bands(spectra: Spectra, weakest: BandFit) -> BandFit | None:
+def _one_or_two(spectra: Spectra, weakest: BandFit) -> tuple[BandFit, bool] | None:
+    """Fit as many bands as the spectra show; return the fit, and whether they are two.
+
+    Searched and decided with pixels joined, twenty to a width; fitted to every pixel then.
+    """
+    coarse = _coarse(spectra, float(weakest.bands.fwhm_eV[0]))
+    alone = fit_bands(coarse, weakest.bands)
+    if alone is None:
+        return None
+    both = _both_bands(coarse, weakest)
+    if both is not None and _is_biexciton(both, alone):
+        fit = fit_bands(spectra, both.bands)
+        if fit is not None:
+            return _upper_first(fit), True
+    one = fit_bands(spectra, alone.bands)
+    return None if one is None else (one, False)
+
+
+def _both_bands(coarse: Spectra, weakest: BandFit) -> BandFit | None:
     """Fit two bands, from the best of many places and widths of the second."""
     centre, width = float(weakest.bands.centre_eV[0]), float(weakest.bands.fwhm_eV[0])
-    floor = float(spectra.energy_eV.min())
-    coarse = _coarse(spectra, width)
+    floor = float(coarse.energy_eV.min())
     starts, thin = [], _thinned(coarse)
     # One band through both lies between them, and is wider than either.
     for up in (0.0, 0.15, 0.35):
@@ -167,10 +182,7 @@ def _both_bands(spectra: Spectra, weakest: BandFit) -> BandFit | None:
                     starts.append((chi_squared(bands, thin), bands))
     found = [fit_bands(coarse, bands) for _, bands in sorted(starts, key=lambda one: one[0])[:2]]
     fits = [fit for fit in found if fit is not None]
-    if not fits:
-        return None
-    fit = fit_bands(spectra, min(fits, key=lambda fit: fit.chi2).bands)
-    return None if fit is None else _upper_first(fit)
+    return _upper_first(min(fits, key=lambda fit: fit.chi2)) if fits else None
 
 
 def _some(spectra: Spectra, rows: FloatArray | np.ndarray) -> Spectra:

@@ -9,6 +9,7 @@ searched for. Over energy: spectra come per eV. Stops at areas; what they mean i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import lmfit
 import numpy as np
@@ -54,6 +55,16 @@ class Spectra:
     sigma: FloatArray
     tilt_unc_per_nm: float
     bend_unc_per_nm2: float
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """One over the variance, (N, P)."""
+        return np.asarray(1.0 / self.sigma**2)
+
+    @cached_property
+    def weighted(self) -> FloatArray:
+        """Light times its weight, (N, P)."""
+        return np.asarray(self.weight * self.per_eV)
 
 
 @dataclass(frozen=True)
@@ -119,11 +130,12 @@ def shapes(bands: Bands, spectra: Spectra) -> FloatArray:
 def areas(bands: Bands, spectra: Spectra) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return areas (N, B), their covariances at fixed shapes (N, B, B), and residuals (N, P)."""
     shape = shapes(bands, spectra)
-    weight = 1.0 / spectra.sigma**2
-    normal = np.einsum("np,bp,cp->nbc", weight, shape, shape, optimize=True)
-    right = np.einsum("np,bp,np->nb", weight, shape, spectra.per_eV, optimize=True)
-    covariance = np.linalg.pinv(normal)
-    area = np.einsum("nbc,nc->nb", covariance, right)
+    count = len(shape)
+    products = (shape[:, np.newaxis] * shape[np.newaxis]).reshape(count * count, -1)
+    normal = (spectra.weight @ products.T).reshape(-1, count, count)
+    right = spectra.weighted @ shape.T
+    covariance = np.asarray(np.linalg.pinv(normal), dtype=np.float64)
+    area = (covariance @ right[..., np.newaxis])[..., 0]
     return area, covariance, (spectra.per_eV - area @ shape) / spectra.sigma
 
 
@@ -133,7 +145,10 @@ def chi_squared(bands: Bands, spectra: Spectra) -> float:
 
 
 def fit_bands(spectra: Spectra, start: Bands) -> BandFit | None:
-    """Fit the shared shape from `start`; None if no fit is found."""
+    """Fit the shared shape from `start`; None if no fit is found.
+
+    The response is left alone at first, unless the start has one already.
+    """
     count = len(start.centre_eV)
     parameters = lmfit.Parameters()
     low, high = float(spectra.energy_eV.min()), float(spectra.energy_eV.max())
@@ -144,8 +159,17 @@ def fit_bands(spectra: Spectra, start: Bands) -> BandFit | None:
         parameters.add(f"share_{band}", start.share[band], min=0.0, max=1.0)
     known = (spectra.tilt_unc_per_nm > 0.0, spectra.bend_unc_per_nm2 > 0.0)
     # In units of what is known of them, so that the step of the search suits.
-    parameters.add("tilt", 0.0, vary=False, min=-_MOST_RESPONSE, max=_MOST_RESPONSE)
-    parameters.add("bend", 0.0, vary=False, min=-_MOST_RESPONSE, max=_MOST_RESPONSE)
+    for name, value, unc in (
+        ("tilt", start.tilt_per_nm, spectra.tilt_unc_per_nm),
+        ("bend", start.bend_per_nm2, spectra.bend_unc_per_nm2),
+    ):
+        begin = float(
+            np.clip(
+                value / unc if unc > 0.0 else 0.0, -0.99 * _MOST_RESPONSE, 0.99 * _MOST_RESPONSE
+            )
+        )
+        parameters.add(name, begin, vary=False, min=-_MOST_RESPONSE, max=_MOST_RESPONSE)
+    at_once = not any(known) or start.tilt_per_nm != 0.0 or start.bend_per_nm2 != 0.0
 
     def bands_of(values: lmfit.Parameters) -> Bands:
         number = {name: values[name].value for name in values}
@@ -162,7 +186,7 @@ def fit_bands(spectra: Spectra, start: Bands) -> BandFit | None:
         return np.append(areas(bands_of(values), spectra)[2].ravel(), prior)
 
     try:
-        for free in ((False, False), known) if any(known) else (known,):
+        for free in (known,) if at_once else ((False, False), known):
             parameters["tilt"].vary, parameters["bend"].vary = free
             minimizer = lmfit.Minimizer(
                 residuals, parameters, scale_covar=False, calc_covar=False, max_nfev=_MOST_STEPS
