@@ -184,7 +184,7 @@ def _split(
 ) -> tuple[float, FloatArray, FloatArray, FloatArray]:
     modes = curves.light.shape[1]
     return (
-        float(np.exp(theta[0])),
+        float(np.exp(np.clip(theta[0], *np.log(_BETA)))),
         np.exp(theta[1 : 1 + modes]),
         np.exp(theta[1 + modes : 1 + 2 * modes]),
         theta[1 + 2 * modes :],
@@ -245,18 +245,19 @@ def _solve(
     betas: tuple[float, ...],
 ) -> FloatArray:
     """Return the best fit from `theta`, and with other couplings to start from."""
-    low = np.full(len(theta), -np.inf)
-    high = np.full(len(theta), np.inf)
-    low[0], high[0] = np.log(_BETA)
+    low, high = np.log(_BETA)
     best = None
     for beta in (float(np.exp(theta[0])), *betas):
         begin = theta.copy()
-        begin[0] = np.clip(np.log(beta), low[0] + 1e-6, high[0] - 1e-6)
+        begin[0] = np.clip(np.log(beta), low + 1e-6, high - 1e-6)
+        # Without bounds, which would cost a singular value decomposition a step.
         found = least_squares(
-            _residuals, begin, _jacobian, (low, high), x_scale="jac", max_nfev=60,
+            _residuals, begin, _jacobian, method="lm", x_scale="jac", max_nfev=60,
             args=(curves, sigma, good),
         )  # fmt: skip
         if best is None or found.cost < best.cost:
             best = found
     assert best is not None
-    return np.asarray(best.x)
+    theta = np.asarray(best.x, dtype=np.float64)
+    theta[0] = np.clip(theta[0], low, high)
+    return theta
