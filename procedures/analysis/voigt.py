@@ -22,7 +22,7 @@ EV_NM = 1239.841984
 
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 _MOST_RESPONSE = 5.0  # tilt and bend beyond this many of their sigmas are no response any more
-_MOST_STEPS = 200
+_MOST_STEPS = 600
 _STEPS = {"centre": 1e-6, "fwhm": 1e-6, "share": 1e-4, "tilt": 1e-6, "bend": 1e-8}
 
 
@@ -191,7 +191,7 @@ def fit_bands(spectra: Spectra, start: Bands) -> BandFit | None:
             minimizer = lmfit.Minimizer(
                 residuals, parameters, scale_covar=False, calc_covar=False, max_nfev=_MOST_STEPS
             )
-            parameters = minimizer.minimize(method="least_squares", x_scale="jac").params
+            parameters = minimizer.minimize(method="leastsq").params
     except (ValueError, np.linalg.LinAlgError):
         return None
     bands = bands_of(parameters)
