@@ -1,8 +1,8 @@
 """What the blind studies of the pumped stripe share: films drawn, benches, runs that are kept.
 
-For `blind_power_sweep`, `blind_stripe_length` and `blind_ageing`. Not run alone. Calibration errors
-are drawn by the bench; its energy meter answers many pulses in one message, which saves half the
-time and changes no record.
+For `blind_power_sweep`, `blind_stripe_length`, `blind_ageing` and others. Not run alone.
+Calibration errors are drawn by the bench; its energy meter answers many pulses in one message,
+which saves half the time and changes no record.
 """
 
 from __future__ import annotations
@@ -84,13 +84,15 @@ def bench_text(
 def results_of(
     measurement: str, number: int, text: str, settings: dict[str, Any], keep: Path | None
 ) -> dict[str, Result]:
-    """Measure and analyse; return the results by name.
-
-    With a folder to keep runs in, the run of this number is taken from there if it is there.
-    """
+    """Measure and analyse; return the results by name. `keep`: see `run_of`."""
     if keep is None:
         with tempfile.TemporaryDirectory() as folder:
             return results_of(measurement, number, text, settings, Path(folder))
+    return dict(evaluate(run_of(measurement, number, text, settings, keep)).analysis.results)
+
+
+def run_of(measurement: str, number: int, text: str, settings: dict[str, Any], keep: Path) -> Path:
+    """Measure; return the run file. The run of this number is taken from `keep` if it is there."""
     place = keep / str(number)
     there = sorted(place.glob("*.h5"))
     if not there:
@@ -107,4 +109,4 @@ def results_of(
         if outcome.error is not None:
             raise outcome.error
         there = [outcome.path]
-    return dict(evaluate(there[0]).analysis.results)
+    return there[0]
