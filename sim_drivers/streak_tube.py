@@ -1,10 +1,11 @@
 """A streak tube with its read-out camera: photo-electrons in, a digitised image out.
 
 For the simulated streak cameras. The world says how many photo-electrons to expect from the light;
-here are the sweep (not quite linear in time), the response in time, the trigger's jitter, the gain
-of the micro-channel plate with its pulse heights, the phosphor's blur and the sensor, or counting
-of single photo-electrons with threshold and coincidence loss. Stops at the wire: who may raise the
-gain is asked elsewhere. What would destroy a tube is noted in `damage`, for tests.
+here are the sweep (not quite linear in time), the response in time, which blue light sees later or
+earlier and broader, the trigger's jitter, the gain of the micro-channel plate with its pulse
+heights, the phosphor's blur and the sensor, or counting of single photo-electrons with threshold
+and coincidence loss. Stops at the wire: who may raise the gain is asked elsewhere. What would
+destroy a tube is noted in `damage`, for tests.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ _GROWTH = 1.25  # of the bins away from there, until they are rows
 _BLOCK = 8  # rows at a time: products small enough not to wake other threads
 _REACH = 5.0  # sigma
 _NARROWEST = 1e-3  # rows
+_EV_NM = 1239.84
+_PUMP_EV = 3.1
+_DELAY_PS_PER_EV = 4.0  # one sigma: a few cm of glass before the tube, set up at the pump's colour
+_SLOW_ELECTRONS_EV = 2.7  # light below it leaves the electrons too little energy to spread
+_SPREAD = 0.04  # one sigma of what the pump's light is blurred more by
 _BLOB_REACH = 3.0  # sigma
 
 
@@ -102,6 +108,10 @@ class StreakTube:
         wrong = getattr(world.imperfections, "calibration_errors", False)
         drawn = float(generator(seed, "streak calibration", 0).standard_normal())
         self.wavelength_error_nm = 0.05 * drawn if wrong else 0.0
+        # The response is recorded with the pump's light: that of the sample has another colour.
+        late, broad = generator(seed, "streak colours", 0).standard_normal(2) if wrong else (0, 0)
+        self.delay_ps_per_eV = _DELAY_PS_PER_EV * float(late)
+        self.pump_spread = _SPREAD * abs(float(broad))
 
     # ---- axes --------------------------------------------------------------------------------
 
@@ -126,10 +136,15 @@ class StreakTube:
 
     # ---- light -------------------------------------------------------------------------------
 
-    def response_fwhm_ps(self, sweep_ps: float) -> float:
-        """Return the response in a sweep (FWHM, ps), jitter left out."""
+    def response_fwhm_ps(self, sweep_ps: float, wavelength_nm: float = math.inf) -> float:
+        """Return the response in a sweep (FWHM, ps), jitter left out.
+
+        To light of long wavelengths; electrons set free by blue light differ more in speed.
+        """
         figure = float(getattr(self.world.imperfections, "irf_fwhm_ps", 50.0))
-        return max(figure, self.parameters.resolution_of_sweep * sweep_ps)
+        spare = max(_EV_NM / wavelength_nm - _SLOW_ELECTRONS_EV, 0.0)
+        broader = 1.0 + self.pump_spread * spare / (_PUMP_EV - _SLOW_ELECTRONS_EV)
+        return max(figure, self.parameters.resolution_of_sweep * sweep_ps) * broader
 
     def _expected(self, shot: Shot, blob_px: float, margin: int = 0) -> FloatArray:
         """Return the photo-electrons expected on the phosphor, all frames together.
@@ -143,7 +158,8 @@ class StreakTube:
         dark = p.dark_electrons_per_s * duration
         if not shot.open:
             return np.full((rows, columns), dark)
-        sigma_px = self.response_fwhm_ps(shot.sweep_ps) / shot.sweep_ps * p.rows / FWHM
+        fwhm_ps = self.response_fwhm_ps(shot.sweep_ps, _colour_nm(shot))
+        sigma_px = fwhm_ps / shot.sweep_ps * p.rows / FWHM
         sigma_px = math.sqrt(max(sigma_px**2 - (blob_px / FWHM) ** 2, 0.0))
         # Of n shots with independent jitter the mean is shifted by 1/sqrt(n) of it, the rest blurs.
         jitter_px = float(getattr(self.world.imperfections, "jitter_ps", 10.0))
@@ -183,7 +199,8 @@ class StreakTube:
     def _time_ps(self, rows: FloatArray, shot: Shot) -> FloatArray:
         """Return the time (ps) after the pump's arrival at positions in rows."""
         since = self.sweep_time_ps(rows, shot.sweep_ps)
-        return since + (shot.delay_ps - self.parameters.pulse_at * shot.sweep_ps)
+        colour_ps = self.delay_ps_per_eV * (_EV_NM / _colour_nm(shot) - _PUMP_EV)
+        return since + (shot.delay_ps - self.parameters.pulse_at * shot.sweep_ps - colour_ps)
 
     def _note_damage(self, shot: Shot, light: FloatArray, shots: int) -> None:
         """Note what a real tube would not have survived."""
@@ -244,6 +261,11 @@ class StreakTube:
         chance = np.clip(rate * seen * alone + noise, 0.0, 1.0)
         counted: npt.NDArray[np.uint32] = rng.binomial(shot.frames, chance).astype(np.uint32)
         return counted
+
+
+def _colour_nm(shot: Shot) -> float:
+    """Return what colour of light is looked at: the pump's in zeroth order."""
+    return shot.centre_nm if shot.centre_nm > 100.0 else _EV_NM / _PUMP_EV
 
 
 def _finer(whole: FloatArray, time_ps: FloatArray) -> FloatArray:

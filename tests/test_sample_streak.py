@@ -93,7 +93,8 @@ def test_an_exposure_is_the_sum_of_its_shots(sample: StripeFilm) -> None:
     times = np.array([-50.0, 0.0, 10.0, 100.0, 6000.0])
     together = sample.transient(times, EDGES, fluence, np.ones(200), CONDITIONS)
     apart = np.sum([shot(sample, float(one), times) for one in fluence if one > 0.0], axis=0)
-    assert together == pytest.approx(apart, rel=3e-3, abs=1e-3 * apart.max())
+    # Shots are grouped: at the corner where gain begins that shows a little.
+    assert together == pytest.approx(apart, rel=3e-3, abs=1.2e-3 * apart.max())
     # A steep law: the mean over shots is not the shot of mean fluence.
     mean = 197 * shot(sample, float(fluence[3:].mean()), times)
     assert together.max() > 1.005 * mean.max()

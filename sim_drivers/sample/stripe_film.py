@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.constants import c as light_speed_m_s
+from scipy.interpolate import CubicSpline
 
 from sim_drivers.sample.bands import EV_NM, RoomBands, bin_points, exciton_shift_eV, in_bins
 from sim_drivers.sample.conditions import NO_LINES, Conditions, Lines, grouped
@@ -93,24 +94,27 @@ class StripeFilm:
         at_room = self._at_room(points, conditions.temperature_K)
         shape = RoomBands.of(p).per_nm(at_room)
         model_nm = film.stripe.wavelengths_nm()
-        seed_shape = film.stripe.spontaneous_shape(model_nm)
-        bright = seed_shape > _FAINT * seed_shape.max()
+        seed_shape = film.stripe.spontaneous_shape(at_room)
+        # Between the guide's wavelengths by a curve: corners would make peaks of their own.
+        bright = (seed_shape > _FAINT * seed_shape.max()) & (at_room >= model_nm[0])
+        bright &= at_room <= model_nm[-1]
         intact = film.bleach(conditions.dose_J_cm2)
         length = conditions.length_cm
-        if intact == 0.0 or length == 0.0:
+        if intact == 0.0 or length == 0.0 or not bright.any():
             return np.zeros((len(time_edges_ps) - 1, len(wavelength_edges_nm) - 1))
         occupied, spectra = [], []
-        stimulated = np.zeros(len(model_nm))
+        stimulated = np.zeros(len(at_room))
         for fluence, shots in zip(*grouped(fluence_uJ_cm2, weights, _GROUPS), strict=True):
             one = np.array([fluence])
             guided = film.guided(one, np.ones(1), length, intact, conditions.age_days)
             seed = film.stripe.seed_per_cm * intact * float(film.stripe.spontaneous(fluence))
-            transparent = seed * length * seed_shape
-            stimulated += shots * np.maximum(guided - transparent, 0.0)
-            spontaneous = np.clip(guided, 0.0, transparent)
-            collected = np.interp(  # cm of stripe of which the guide brings the spontaneous light
-                at_room, model_nm[bright], spontaneous[bright] / (seed * seed_shape[bright])
-            )
+            light = CubicSpline(model_nm, guided)(at_room[bright])
+            transparent = seed * length * seed_shape[bright]
+            stimulated[bright] += shots * np.maximum(light - transparent, 0.0)
+            # cm of stripe of which the guide brings the spontaneous light
+            part = np.clip(light, 0.0, transparent) / (seed * seed_shape[bright])
+            order = np.argsort(at_room[bright])
+            collected = np.interp(at_room, at_room[bright][order], part[order])
             collected += p.direct_light_ratio * length
             occupied.append(occupancy(film.stripe.excitons(fluence), shots))
             spectra.append(intact * self._seed_per_photon * shape * collected)
@@ -121,7 +125,7 @@ class StripeFilm:
         if stimulated.any():
             pulse = pulse_course(time_edges_ps, depletion_time_ps(p))
             courses = np.vstack([courses, pulse])
-            spectra.append(np.interp(at_room, model_nm, stimulated, left=0.0, right=0.0)[None, :])
+            spectra.append(stimulated[None, :])
         binned = in_bins(wavelength_edges_nm, np.concatenate(spectra))
         return np.asarray(PHOTONS_PER_SATURATION_POWER * (courses.T @ binned))
 
