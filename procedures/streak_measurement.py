@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
 from instruments.errors import InstrumentError, NotReady
@@ -185,7 +184,6 @@ class StreakMeasurement(Measurement):
             streak.set_delay_ps(self.delay_ps)
         streak.set_mcp_gain(self.mcp_gain)
         self._exposure_s = self._whole_shots(self.exposure_max_s)
-        self._background: tuple[float, int, npt.NDArray[np.float32]] | None = None
         centre = float(self.decisions.get("centre_wavelength_nm", self.centre_wavelength_nm))
         if centre == 0.0:
             centre = self._look_for_emission()
@@ -201,12 +199,10 @@ class StreakMeasurement(Measurement):
     def resumed(self, last_record: Mapping[str, Any]) -> None:
         """Go on from where the interrupted part had come to."""
         if last_record:
-            exposure_s, frames = float(last_record["exposure"]), int(last_record["accumulations"])
-            self._exposure_s = exposure_s
-            self._background = (exposure_s, frames, np.asarray(last_record["background"]))
+            self._exposure_s = float(last_record["exposure"])
             # Stand where the interrupted part stood: the next moves then take as long.
             self.streak.go_to(float(last_record["centre_wavelength"]))
-            self.streak.set_exposure_s(exposure_s)
+            self.streak.set_exposure_s(self._exposure_s)
             self.bench.pump.set_fluence(float(last_record["fluence_setpoint"]))
 
     def _look_for_emission(self) -> float:
@@ -319,7 +315,8 @@ class StreakMeasurement(Measurement):
                 break  # as short as it goes: kept, and flagged
             self._exposure_s = shorter
         fluence = mean_fluence(before, pump.measure_fluence()) if before.measured else before
-        background = self._take_background(image.exposure_s, frames)
+        # Each record its own: the noise of a shared one would not average out over the records.
+        background = streak.acquire(self.mode, frames).counts
         shots = max(round(frames * image.exposure_s * pump.source.repetition_rate_Hz), 1)
         return {
             **self._beam_columns(point, fluence, shots),
@@ -333,15 +330,6 @@ class StreakMeasurement(Measurement):
             "frames": image.counts,
             "background": background,
         }
-
-    def _take_background(self, exposure_s: float, frames: int) -> npt.NDArray[np.float32]:
-        """Return the background (pump shut) of this exposure, taken once for each."""
-        kept = self._background
-        if kept is not None and kept[:2] == (exposure_s, frames):
-            return kept[2]
-        dark = self.streak.acquire(self.mode, frames)
-        self._background = (exposure_s, frames, dark.counts)
-        return dark.counts
 
     def _beam_columns(self, point: Point, fluence: Fluence, shots: int) -> Record:
         pump, attenuator = self.bench.pump, self.bench.need("attenuator")

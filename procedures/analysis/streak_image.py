@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter1d
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import uniform_filter, uniform_filter1d
 
 from procedures.analysis.results import FloatArray
 
@@ -22,8 +23,10 @@ SAMPLE, RESPONSE = 0, 1
 
 _DARK_SHARE = 0.005
 _SMOOTH_PX = 9
-_CHANNEL_NM = 0.55
+CHANNEL_NM = 0.55
 _EDGE_SIGMA = 4.0
+_BLUR_PX = 4  # the blur of the phosphor is within so many pixels
+_NODES = 9  # bins to either side of a gate through which the spline is drawn
 
 
 @dataclass(frozen=True)
@@ -134,19 +137,26 @@ def time_course(
 
 
 def pixel_floor(data: StreakData, record: int, dark_until_ps: float) -> float:
-    """Return the variance of an unlit pixel of a record, in events squared."""
+    """Return what an unlit pixel of a record adds to the variance of a sum, in events squared.
+
+    Each pixel times all that the blur of the phosphor joins it with: thermal electrons are blurred
+    as light is.
+    """
     dark = data.net[record][data.time_ps < dark_until_ps]
+    rows = len(dark)
     if dark.size < 64:
         raise ValueError(
             "there are no dark rows before the pulse: set the delay so that the pulse comes at "
             "about a tenth of the sweep"
         )
     # Each column less its own mean: stray light and fixed patterns are no noise.
-    scatter = dark - dark.mean(axis=0, keepdims=True)
-    rows = len(dark)
-    return (
-        float(np.mean(scatter.astype(np.float64) ** 2)) * rows / (rows - 1) / data.event_counts**2
-    )
+    scatter = (dark - dark.mean(axis=0, keepdims=True)).astype(np.float64)
+    alone = float(np.mean(scatter**2)) * rows / (rows - 1)
+    side = min(2 * _BLUR_PX + 1, max(rows // 3, 1))
+    around = side**2 * uniform_filter(scatter, side, mode="constant")
+    # The mean that was taken off is taken off each of the rows that a pixel is joined with.
+    joined = float(np.mean(scatter * around)) / (1.0 - side / rows)
+    return max(alone, joined) / data.event_counts**2
 
 
 def gated_spectrum(
@@ -155,8 +165,9 @@ def gated_spectrum(
     gate_ps: tuple[float, float],
     dark_until_ps: float,
     response: FloatArray | None = None,
+    channel_nm: float = CHANNEL_NM,
 ) -> GatedSpectrum:
-    """Return the events per nm between two times, in channels of about half a nm.
+    """Return the events per nm between two times, in channels of about `channel_nm`.
 
     `response`: (W,) of the camera over the columns, relative, that the light is divided by.
     """
@@ -168,7 +179,7 @@ def gated_spectrum(
     floor = pixel_floor(data, record, dark_until_ps)
     floor *= float(np.sum(share**2)) + float(share.sum()) ** 2 / max(int(before.sum()), 1)
     width = np.diff(bin_edges(data.wavelength_nm))
-    pixels = max(round(_CHANNEL_NM / float(np.median(width))), 1)
+    pixels = max(round(channel_nm / float(np.median(width))), 1)
     whole = len(events) // pixels * pixels
     light = events[:whole].reshape(-1, pixels).sum(axis=1)
     nm = width[:whole].reshape(-1, pixels).sum(axis=1)
@@ -184,26 +195,16 @@ def gate_shares(edges_ps: FloatArray, gate_ps: tuple[float, float]) -> FloatArra
     """Return how much each time bin counts for what came between two times, (T,).
 
     The light within a bin is not even where the gate cuts the flank of a pulse: the sum of the
-    bins is drawn through by a polynomial (fifth order), and read off at the gate.
+    bins is drawn through by a spline (fifth order), and read off at the gate.
     """
     found = np.zeros(len(edges_ps) - 1)
     for time, sign in zip(gate_ps, (-1.0, 1.0), strict=True):
         time = float(np.clip(time, edges_ps[0], edges_ps[-1]))
         bin_ = int(np.clip(np.searchsorted(edges_ps, time) - 1, 0, len(found) - 1))
-        first = int(np.clip(bin_ - 2, 0, len(edges_ps) - 6))
+        first, last = max(bin_ - _NODES, 0), min(bin_ + 1 + _NODES, len(found))
+        nodes = edges_ps[first : last + 1]
+        by_node = make_interp_spline(nodes, np.eye(len(nodes)), k=min(5, len(nodes) - 1))(time)
         found[:first] += sign
-        nodes = edges_ps[first : first + 6]
-        for number in range(5):  # how much a unit in this bin adds to the sum before the time
-            steps = np.concatenate([np.zeros(number + 1), np.ones(5 - number)])
-            found[first + number] += sign * float(_lagrange(nodes, steps, time))
+        # A unit in a bin adds to the sum at all nodes behind it.
+        found[first:last] += sign * np.cumsum(by_node[::-1])[::-1][1:]
     return found
-
-
-def _lagrange(nodes: FloatArray, values: FloatArray, at: float) -> float:
-    """Return the polynomial through nodes and values at a place."""
-    total = 0.0
-    for i, value in enumerate(values):
-        if value:
-            others = np.delete(nodes, i)
-            total += float(value * np.prod((at - others) / (nodes[i] - others)))
-    return total
