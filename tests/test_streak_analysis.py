@@ -14,10 +14,11 @@ from scipy.special import ndtr
 from scipy.stats import poisson
 
 from procedures.analysis.auger import Cascade, analyze_auger, mixture
+from procedures.analysis.camera_response import Response, measure_response
 from procedures.analysis.cross_section import Illumination, analyze_cross_section, late_light
 from procedures.analysis.decay import analyze_lifetime
 from procedures.analysis.photon_transfer import event_counts
-from procedures.analysis.reconvolution import Response, exponential, measure_response
+from procedures.analysis.reconvolution import exponential
 from procedures.analysis.streak_image import (
     RESPONSE,
     SAMPLE,

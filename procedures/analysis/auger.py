@@ -181,7 +181,9 @@ def cascade_of_run(courses: Courses, fluence_uJ_cm2: FloatArray) -> Cascade | No
     fit = fit_cascade([courses.curves[i] for i in picked], excitons[picked], courses)
     one, two = fit.lifetimes_ps[:2]
     errors = fit.lifetimes_ps[:2] * np.sqrt(np.diag(fit.covariance))
-    if not errors[1] < _LARGEST_ERROR * two or not errors[0] < _LARGEST_ERROR * one:
+    # At a bound a lifetime has no error: nothing tells it.
+    told = 0.0 < errors[1] < _LARGEST_ERROR * two and 0.0 < errors[0] < _LARGEST_ERROR * one
+    if not told or not _fast_seen(fit):
         return None
     return Cascade(
         float(one), float(two), one_error_ps=float(errors[0]), two_error_ps=float(errors[1])
@@ -245,11 +247,9 @@ def _auger_result(
     fit: DecayFit, two: float, error: float, courses: Courses, warnings: list[str]
 ) -> Result:
     """Return the lifetime of two excitons, an upper bound of it, or nothing."""
-    fast = fit.amplitudes[:, 1]
-    sigma = np.sqrt(fit.amplitude_covariance[:, 1, 1])
-    seen = float(fast.sum() / max(np.sqrt(np.sum(sigma**2)), 1e-12)) > _SIGNIFICANT
+    seen = _fast_seen(fit)
     width = courses.response.fwhm_ps
-    if seen and error < _LARGEST_ERROR * two:
+    if seen and 0.0 < error < _LARGEST_ERROR * two:
         return Result(two, error, "ps")
     if _early_excess(fit, courses) > _EARLY_EXCESS and (not seen or two < width):
         warnings.append(
@@ -262,6 +262,12 @@ def _auger_result(
     else:
         warnings.append("no decay of two excitons is seen: go to a higher fluence")
     return Result.nothing("ps")
+
+
+def _fast_seen(fit: DecayFit) -> bool:
+    """Return whether the light of two excitons is clearly more than its error."""
+    sigma = np.sqrt(np.sum(fit.amplitude_covariance[:, 1, 1]))
+    return float(fit.amplitudes[:, 1].sum() / max(float(sigma), 1e-12)) > _SIGNIFICANT
 
 
 def _early_excess(fit: DecayFit, courses: Courses) -> float:

@@ -137,7 +137,8 @@ def analyze_cross_section(data: StreakData, light: Illumination, gate_ps: float)
             "the lifetimes of one and two excitons are not told by these records: two excitons are "
             "taken to be gone in the gate"
         )
-        cascade = Cascade(0.2 * span_ps(courses), gate_ps / 20.0)
+        gone = gate_ps / 20.0
+        cascade = Cascade(0.2 * span_ps(courses), gone, two_error_ps=gone)
     begin = max(gate_ps, _GATE_LIFETIMES * cascade.two_ps)
     if begin > gate_ps:
         warnings.append(

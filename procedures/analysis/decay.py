@@ -13,13 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from procedures.analysis.reconvolution import (
-    DecayFit,
-    Response,
-    fit_decays,
-    free_lifetimes,
-    measure_response,
-)
+from procedures.analysis.camera_response import Response, measure_response
+from procedures.analysis.reconvolution import DecayFit, fit_decays, free_lifetimes
 from procedures.analysis.results import Analysis, FloatArray, Result
 from procedures.analysis.streak_image import (
     RESPONSE,

@@ -1,9 +1,8 @@
 """Decays seen through the response of the camera: exponentials convolved with what was measured.
 
-For the analyses of time-resolved light. The response is a record of scattered pump light in the
-same sweep. Decays are fitted by the Poisson likelihood of all time bins, several records together:
-lifetimes in common; amplitudes, baseline and arrival their own. Which exponentials are fitted, and
-what their lifetimes mean, is asked elsewhere.
+For the analyses of time-resolved light. Decays are fitted by the Poisson likelihood of all time
+bins, several records together: lifetimes in common; amplitudes, baseline and arrival their own.
+Which exponentials are fitted, and what their lifetimes mean, is asked elsewhere.
 """
 
 from __future__ import annotations
@@ -13,115 +12,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
 from scipy.optimize import nnls
 
+from procedures.analysis.camera_response import Response
 from procedures.analysis.results import FloatArray
-from procedures.analysis.streak_image import Curve, bin_edges, lit_columns
+from procedures.analysis.streak_image import Curve
 
-FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
-LEAST_RESPONSE_EVENTS = 300.0
 EDGE_ROWS = 4
 Lifetimes = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From shared parameters, (X,), to lifetimes, (K,) in ps, and their derivatives, (K, X)."""
 
-_RESPONSE_REACH = 3.0  # widths to either side
-_PARTS = 4  # of a row, in which the response is told
 _STEPS, _TRIALS = 100, 12
 _ENOUGH = 1e-5  # gain of a step in twice the logarithm of the likelihood
 _BLOCK = 8  # rows, in which the quality of a fit is judged: the blur of the phosphor is narrower
 _ZERO = 1e-7
 _LEAST_VARIANCE = 0.25
-
-
-@dataclass(frozen=True)
-class Response:
-    """The response of the camera in one sweep.
-
-    arrival_ps: the centroid, in the time of the rows. offsets_ps, weights: (J,) the response on
-    parts of rows about it, sum 1. fwhm_ps: its width. events: in the record.
-    """
-
-    arrival_ps: float
-    offsets_ps: FloatArray
-    weights: FloatArray
-    fwhm_ps: float
-    events: float
-
-    @property
-    def dark_until_ps(self) -> float:
-        """The time before which no light of a pulse is seen."""
-        return float(self.arrival_ps + self.offsets_ps[0] - 0.5 * self.fwhm_ps)
-
-    def cumulative(self, time_ps: FloatArray) -> FloatArray:
-        """Return the share of a prompt pulse that is seen before times about the arrival."""
-        step = float(self.offsets_ps[1] - self.offsets_ps[0])
-        edges = np.append(self.offsets_ps - 0.5 * step, self.offsets_ps[-1] + 0.5 * step)
-        total = np.concatenate([[0.0], np.cumsum(self.weights)])
-        return np.asarray(np.interp(time_ps, edges, total))
-
-    def density(self, time_ps: FloatArray) -> FloatArray:
-        """Return what is seen of a prompt pulse at times about the arrival, per ps."""
-        step = float(self.offsets_ps[1] - self.offsets_ps[0])
-        curve = CubicSpline(self.offsets_ps, self.weights / step)
-        inside = (time_ps >= self.offsets_ps[0]) & (time_ps <= self.offsets_ps[-1])
-        return np.where(inside, curve(np.clip(time_ps, *self.offsets_ps[[0, -1]])), 0.0)
-
-
-def measure_response(
-    time_ps: FloatArray, net: npt.NDArray[np.float32], event_counts: float
-) -> Response | None:
-    """Return the response from a record of scattered pump light, (T, W); None if too faint."""
-    columns = lit_columns(net, 0.05)
-    light = net[:, columns].sum(axis=1, dtype=np.float64) / event_counts
-    top = int(np.argmax(light))
-    half = light > 0.5 * (light[top] - np.median(light)) + np.median(light)
-    run = _around(half, top)
-    edges = bin_edges(time_ps)
-    rough = max(float(edges[run.stop] - edges[run.start]), float(edges[top + 1] - edges[top]))
-    middle = 0.5 * float(edges[run.stop] + edges[run.start])
-    near = np.abs(time_ps - middle) <= _RESPONSE_REACH * rough
-    beyond = np.abs(time_ps - middle) > 1.5 * _RESPONSE_REACH * rough
-    if near.sum() < 4 or beyond.sum() < 8:
-        return None
-    light = light - float(light[beyond].mean())
-    noise = float(np.sqrt(near.sum() * np.mean(light[beyond] ** 2)))
-    events = float(light[near].sum())
-    if events < max(LEAST_RESPONSE_EVENTS, 10.0 * noise):
-        return None
-    where = np.flatnonzero(near)
-    part = slice(int(where[0]), int(where[-1]) + 1)
-    share = light[part] / events
-    rows = edges[part.start : part.stop + 1]
-    # At the rows' edges the sum is known; the width of two to three rows allows a curve between.
-    total = CubicSpline(rows, np.concatenate([[0.0], np.cumsum(share)]), bc_type="clamped")
-    fine = np.linspace(rows[0], rows[-1], _PARTS * (len(rows) - 1) + 1)
-    weights = np.diff(total(fine))
-    centre = 0.5 * (fine[1:] + fine[:-1])
-    arrival = float(weights @ centre)
-    density = weights / np.diff(fine)
-    top_fine = int(np.argmax(density))
-    level = 0.5 * float(density[top_fine])
-    run = _around(density > level, top_fine)
-    left = _cross(density, centre, run.start - 1, level)
-    right = _cross(density, centre, run.stop - 1, level)
-    return Response(arrival, centre - arrival, weights, right - left, events)
-
-
-def _cross(density: FloatArray, centre: FloatArray, at: int, level: float) -> float:
-    """Return where a density passes a level between a place and the next."""
-    at = int(np.clip(at, 0, len(centre) - 2))
-    low, high = density[at], density[at + 1]
-    share = float(np.clip((level - low) / (high - low), 0.0, 1.0)) if high != low else 0.5
-    return float(centre[at] + share * (centre[at + 1] - centre[at]))
-
-
-def _around(mask: npt.NDArray[np.bool_], place: int) -> slice:
-    below = np.flatnonzero(~mask[:place])
-    above = np.flatnonzero(~mask[place:])
-    left = int(below[-1]) + 1 if len(below) else 0
-    right = place + int(above[0]) if len(above) else len(mask)
-    return slice(left, right)
 
 
 @dataclass(frozen=True)
@@ -270,6 +175,7 @@ def fit_decays(
     with_prompt: bool = False,
     mix: Sequence[FloatArray] | None = None,
     from_ps: float | None = None,
+    shift_reach_ps: float | None = None,
 ) -> DecayFit:
     """Fit curves with exponentials of common lifetimes through the response.
 
@@ -282,6 +188,8 @@ def fit_decays(
         from_ps: the rise, up to this long after the arrival, is left out, and the arrival taken as
             the response's: so that light of another colour than the pump's, to which the camera
             responds a little differently, does no harm.
+        shift_reach_ps: how far the arrival may be from the response's; 1.5 of its width, if left
+            out.
     """
     used = np.ones(len(curves[0].events), dtype=np.bool_)
     if from_ps is not None:
@@ -291,7 +199,9 @@ def fit_decays(
     # At the edges of the image a part of each blob is not seen.
     used[:EDGE_ROWS], used[-EDGE_ROWS:] = False, False
     model = _Model(curves, response, lifetimes, len(start), with_prompt, mix, used, from_ps is None)
-    theta, low, high = _start(model, start, bounds)
+    reach = 1.5 * response.fwhm_ps if shift_reach_ps is None else shift_reach_ps
+    # Without the rise nothing tells the arrival.
+    theta, low, high = _start(model, start, bounds, 1e-6 if from_ps is not None else reach)
     data = np.concatenate([curve.events[used] for curve in curves])
     floor = np.concatenate([np.full(int(used.sum()), curve.floor) for curve in curves])
     theta = _climb(model, theta, low, high, data, floor)
@@ -353,13 +263,11 @@ def _deviance(expected: FloatArray, data: FloatArray, floor: FloatArray) -> floa
 
 
 def _start(
-    model: _Model, start: FloatArray, bounds: tuple[FloatArray, FloatArray]
+    model: _Model, start: FloatArray, bounds: tuple[FloatArray, FloatArray], reach: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return first parameters with their bounds: amplitudes by linear least squares."""
     low, high = np.asarray(bounds[0], float), np.asarray(bounds[1], float)
     x = np.clip(np.asarray(start, float), low + 1e-9, high - 1e-9)
-    # Without the rise nothing tells the arrival.
-    reach = 1.5 * model.response.fwhm_ps if model.with_rise else 1e-6
     theta, lows, highs = [*x], [*low], [*high]
     for number, curve in enumerate(model.curves):
         shares, _, _ = model.basis(number, x, 0.0)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter, uniform_filter1d
 
-from procedures.analysis.results import format_result
-from procedures.analysis.streak_image import SAMPLE
+from procedures.analysis.results import Result, format_result
+from procedures.analysis.streak_image import SAMPLE, StreakData
 from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, heading, save
 
 if TYPE_CHECKING:
     from procedures.evaluation import Evaluation
 
+Curves = dict[str, npt.NDArray[np.float64]]
 _SHOWN = 6
 _NOTHING = "no usable record"
 
@@ -182,7 +185,7 @@ def _draw_cross_section(evaluation: Evaluation, grid: Any) -> None:
 
 
 def streak_series_figure(evaluation: Evaluation, path: Path) -> None:
-    """Draw for each fluence the gated spectra, the spectrogram and the decay."""
+    """Draw for each fluence the spectrogram with its gates, the gated spectra and the decay."""
     rows = max(int(np.sum(evaluation.data.kind == SAMPLE)), 1)
     _figure(evaluation, path, _draw_series, min(rows, _SHOWN), 3)
 
@@ -191,61 +194,106 @@ def _draw_series(evaluation: Evaluation, grid: Any) -> None:
     data, curves = evaluation.data, evaluation.analysis.curves
     sample = np.flatnonzero(data.kind == SAMPLE)
     for place, (row, record) in enumerate(zip(grid, sample, strict=False)):
-        _draw_one(evaluation, row, place, int(record), curves)
+        image, spectra, decay = row
+        image.set_title(f"{data.fluence_uJ_cm2[record]:.3g} µJ/cm²")
+        if f"early_{place}" not in curves:
+            for axes in row:
+                _empty(axes)
+            continue
+        _draw_spectrogram(image, data, int(record), curves, place)
+        _draw_gated(spectra, evaluation, place)
+        spectra.set_xlim(image.get_xlim())
+        _draw_decay(decay, evaluation, place)
     for axes, label in zip(
         grid[-1], ("wavelength (nm)", "wavelength (nm)", "time after the pulse (ns)"), strict=True
     ):
         axes.set_xlabel(label)
 
 
-def _draw_one(
-    evaluation: Evaluation,
-    row: Any,
-    place: int,
-    record: int,
-    curves: dict[str, npt.NDArray[np.float64]],
-) -> None:
+def _gate_words(curves: Curves) -> tuple[str, str]:
+    begun, early, late = curves["gates_ps"]
+    return f"{begun:.0f} to {early:.0f} ps", f"{early:.0f} ps to {1e-3 * late:.3g} ns"
+
+
+def _draw_spectrogram(axes: Any, data: StreakData, record: int, curves: Curves, place: int) -> None:
+    """Draw light against time and wavelength with both gates; early times are drawn larger."""
     from matplotlib.colors import PowerNorm
 
-    spectra, image, decay = row
-    data, results = evaluation.data, evaluation.analysis.results
-    fluence = data.fluence_uJ_cm2[record]
-    spectra.set_ylabel("normalised")
-    spectra.set_title(f"{fluence:.3g} µJ/cm²")
-    if f"early_{place}" not in curves:
-        _empty(spectra)
-        return
-    for name, colour, label in (("early", VERMILION, "early gate"), ("late", BLUE, "late gate")):
-        y = np.convolve(curves[f"{name}_{place}"], np.ones(3) / 3.0, mode="same")
-        spectra.plot(curves[f"{name}_nm_{place}"], y / y.max(), color=colour, label=label)
-        peak = results[f"{name}_peak_nm"].value[place]  # type: ignore[index]
-        if peak is not None:
-            spectra.axvline(peak, color=colour, linestyle=":")
-    spectra.set_ylim(-0.05, 1.35)
-    spectra.legend(loc="upper right", fontsize=11)
     time = 1e-3 * curves[f"time_ps_{place}"]
-    net = np.maximum(data.net[record].reshape(len(time), -1), 0.0)
-    blocks = net[: len(net) // 2 * 2, : net.shape[1] // 4 * 4]
-    blocks = blocks.reshape(blocks.shape[0] // 2, 2, -1, 4).sum(axis=(1, 3))
-    image.imshow(
-        blocks,
-        origin="lower",
-        aspect="auto",
-        extent=(data.wavelength_nm[0], data.wavelength_nm[-1], time[0], time[-1]),
+    net = np.maximum(data.net[record], 0.0)
+    per_column = uniform_filter1d(net.sum(axis=0), 9)
+    lit = data.wavelength_nm[per_column > 0.02 * per_column.max()]
+    light = uniform_filter(net, (1, 5))[:, ::4]
+    axes.pcolormesh(
+        data.wavelength_nm[::4],
+        time,
+        light,
         cmap="magma",
-        norm=PowerNorm(0.4, 0.0, float(blocks.max())),
+        norm=PowerNorm(0.4, 0.0, float(light.max())),
+        shading="nearest",
+        rasterized=True,
     )
-    image.set_ylabel("time (ns)")
-    lit = net.sum(axis=0) > 0.02 * net.sum(axis=0).max()
-    edges = data.wavelength_nm[lit]
-    for axes in (spectra, image):
-        axes.set_xlim(edges.min() - 5.0, edges.max() + 5.0)
-    shown = curves[f"decay_{place}"]
-    decay.semilogy(time[shown > 0], shown[shown > 0], color=GREEN)
-    decay.set_ylim(2e-3, 2.0)
-    decay.set_ylabel("all wavelengths")
-    value = results["decay_time_ps"].value[place]  # type: ignore[index]
-    error = results["decay_time_ps"].stderr[place]  # type: ignore[index]
+    axes.set_xlim(lit.min() - 5.0, lit.max() + 5.0)
+    axes.set_yscale("symlog", linthresh=0.1, linscale=1.0)
+    axes.set_ylim(-0.1, time[-1])
+    ticks = [tick for tick in (-0.1, 0.0, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0) if tick <= time[-1]]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylabel("time (ns)")
+    begun, early, late = 1e-3 * curves["gates_ps"]
+    late = min(float(late), float(time[-1]))
+    for low, high, colour, words in zip(
+        (begun, early), (early, late), (VERMILION, BLUE), _gate_words(curves), strict=True
+    ):
+        # At the right, in axes' widths: the gate's bar; its edges across the image.
+        bar = axes.get_yaxis_transform()
+        axes.plot([0.97, 0.97], [low, high], transform=bar, color=colour, linewidth=6, label=words)
+    for edge in (begun, early, late):
+        axes.axhline(edge, color="white", linestyle="--", linewidth=1.0)
+    axes.legend(loc="upper left", fontsize=10, framealpha=0.85)
+
+
+def _draw_gated(axes: Any, evaluation: Evaluation, place: int) -> None:
+    curves, results = evaluation.analysis.curves, evaluation.analysis.results
+    words = _gate_words(curves)
+    for name, colour, label in zip(("early", "late"), (VERMILION, BLUE), words, strict=True):
+        y = np.convolve(curves[f"{name}_{place}"], np.ones(3) / 3.0, mode="same")
+        value, error = _entry(results[f"{name}_peak_nm"], place)
+        if value is not None:
+            axes.axvline(value, color=colour, linestyle=":")
+            label += f": {value:.1f} ± {error:.1f} nm"
+        axes.plot(curves[f"{name}_nm_{place}"], y / y.max(), color=colour, label=label)
+    shift, error = _entry(results["redshift_meV"], place)
+    if shift is not None:
+        axes.plot([], [], " ", label=f"red shift {shift:.1f} ± {error:.1f} meV")
+    axes.set_ylim(-0.05, 1.6)
+    axes.set_ylabel("normalised")
+    axes.legend(loc="upper right", fontsize=10)
+
+
+def _draw_decay(axes: Any, evaluation: Evaluation, place: int) -> None:
+    curves = evaluation.analysis.curves
+    time, shown = 1e-3 * curves[f"time_ps_{place}"], curves[f"decay_{place}"]
+    response = curves["response_per_ps"] / curves["response_per_ps"].max()
+    seen = response > 1e-3
+    axes.semilogy(
+        1e-3 * curves["response_time_ps"][seen], response[seen], color=GREY, label="response"
+    )
+    value, error = _entry(evaluation.analysis.results["decay_time_ps"], place)
+    label = "all wavelengths"
     if value is not None:
-        text = f"< {value:.0f} ps" if error is None else f"{value:.0f} ± {error:.0f} ps"
-        decay.text(0.95, 0.88, f"1/e: {text}", ha="right", transform=decay.transAxes)
+        label += (
+            f", 1/e: < {value:.0f} ps" if error is None else f", 1/e: {value:.0f} ± {error:.0f} ps"
+        )
+    axes.semilogy(time[shown > 0], shown[shown > 0], color=GREEN, label=label)
+    axes.set_ylim(2e-3, 4.0)
+    axes.set_ylabel("normalised")
+    axes.legend(loc="upper right", fontsize=10)
+
+
+def _entry(result: Result, place: int) -> tuple[float | None, float | None]:
+    """Return value and standard error of one record."""
+    values, errors = result.value, result.stderr
+    if not isinstance(values, Sequence) or not isinstance(errors, Sequence):
+        return None, None
+    return values[place], errors[place]
