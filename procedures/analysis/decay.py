@@ -54,6 +54,10 @@ class Courses:
 
 def gather(data: StreakData, warnings: list[str]) -> Courses | None:
     """Return response and time courses of a run; None, with a warning, if there are none."""
+    warnings += data.problems
+    if not len(data.kind):
+        warnings.append("there are no records")
+        return None
     lit = data.of_kind(SAMPLE)
     saturated = int(np.sum((data.kind == SAMPLE) & data.saturated))
     if saturated:
@@ -87,6 +91,8 @@ def gather(data: StreakData, warnings: list[str]) -> Courses | None:
     if not bright:
         warnings.append("the sample's records are too faint: integrate longer")
         return None
+    if len(bright) < len(lit):
+        warnings.append(f"{len(lit) - len(bright)} records are too faint and were left out")
     return Courses(response, columns, [curves[i] for i in bright], lit[bright])
 
 

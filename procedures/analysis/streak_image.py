@@ -44,6 +44,7 @@ class StreakData:
         event_counts: variance over mean of the counts; event_counts_rel_unc: its uncertainty.
         wavelength_unc_nm: of the wavelength axis.
         pump_wavelength_nm: of the pump.
+        bad: (N,) what cannot be used for other reasons, which `problems` tells; none, if left out.
     """
 
     time_ps: FloatArray
@@ -60,10 +61,13 @@ class StreakData:
     event_counts_rel_unc: float = 0.0
     wavelength_unc_nm: float = 0.0
     pump_wavelength_nm: float = 400.0
+    bad: BoolArray | None = None
+    problems: tuple[str, ...] = ()
 
     def of_kind(self, kind: int) -> npt.NDArray[np.intp]:
-        """Return the records of a kind that are not saturated, in their order."""
-        return np.flatnonzero((self.kind == kind) & ~self.saturated)
+        """Return the records of a kind that can be used, in their order."""
+        good = (self.kind == kind) & ~self.saturated
+        return np.flatnonzero(good if self.bad is None else good & ~self.bad)
 
 
 @dataclass(frozen=True)
