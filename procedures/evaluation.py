@@ -24,12 +24,13 @@ from procedures.analysis.results import Analysis
 from procedures.registry import measurement
 from procedures.running.runfile import RunFile
 
-# A grating and a silicon detector whose response was not measured: a few parts in a thousand per
-# nm, as efficiency curves of both show between 450 and 650 nm. Each is a hump, some 400 nm from
-# its top to where a third is left: their logarithm bends down, by -2 / (400 nm)^2 each.
-RESPONSE_TILT_UNC_PER_NM = 0.002
+# A grating and a silicon detector whose response was not measured. Each is a hump, some 400 nm from
+# its top to where a third is left, as efficiency curves show: their logarithm bends down, by
+# -2 / (400 nm)^2 each, and tilts by 2 x / (400 nm)^2 at x from the top. Tops lie within some 100 nm
+# of where one measures, widths are known to a quarter; both humps together:
+RESPONSE_TILT_UNC_PER_NM = 0.0018
 RESPONSE_BEND_PER_NM2 = -2.5e-5
-RESPONSE_BEND_UNC_PER_NM2 = 2e-5
+RESPONSE_BEND_UNC_PER_NM2 = 1e-5
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from procedures.analysis.stripe_model import emitted
 from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_bands import FirstLook, band_intensity, first_look, fit_data
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
-from procedures.analysis.threshold import MODEL_TERM, Threshold, find_threshold
+from procedures.analysis.threshold import HOPELESS, MODEL_TERM, Threshold, find_threshold
 
 __all__ = ["AgeingData", "analyze_ageing"]
 
@@ -87,6 +87,13 @@ def analyze_ageing(data: AgeingData) -> Analysis:
         return analysis
     start = find_threshold(found[0].data, look.guess) if found[0].place else first
     fits, weights = _joint(found, start)
+    least = min(fit.reduced for fit in fits)
+    if least > HOPELESS:
+        warnings.append(
+            f"no stripe whose threshold alone moves gives such spectra (chi-squared per degree "
+            f"{least:.0f}): nothing is stated; look at the frames (clipped? another spot?)"
+        )
+        return analysis
     mean, covariance, between = _together(fits, weights)
     scale = max(sweep.fluence_rel_unc for sweep in sweeps)
     common = float(np.linalg.norm([scale, MODEL_TERM, start.cut]))
@@ -127,24 +134,35 @@ def _fit_sets(
     look: FirstLook | None = None
     for place, (sweep, day) in enumerate(zip(sweeps, days, strict=True)):
         records, told = usable_records(sweep)
-        warnings += [f"day {day:.3g}: {line}" for line in told]
+        warnings += [f"day {_said(day)}: {line}" for line in told]
         main = records.only(records.full)
         if len(main.fluence) < _LEAST_RECORDS:
             warnings.append(
-                f"day {day:.3g}: {len(main.fluence)} usable records at the full stripe, "
+                f"day {_said(day)}: {len(main.fluence)} usable records at the full stripe, "
                 f"{_LEAST_RECORDS} are needed; left out"
+            )
+            continue
+        spread = float(main.fluence.max() / main.fluence.min())
+        if spread < 2.0:
+            warnings.append(
+                f"day {_said(day)}: the fluence spans a factor {spread:.2f} only, 2 or more is "
+                "needed; left out"
             )
             continue
         own = first_look(main)
         if own is None or own.narrowing > _NARROWED:
             warnings.append(
-                f"day {day:.3g}: the spectrum narrows nowhere, so the sweep lies below 1.3 "
+                f"day {_said(day)}: the spectrum narrows nowhere, so the sweep lies below 1.3 "
                 "threshold or wholly above it; left out"
             )
             continue
         look = look or own
         found.append(_Day(place, day, main, fit_data(main, look, sweep.pulse_spread)))
     return found, look
+
+
+def _said(day: float) -> str:
+    return f"{round(day, 3):g}"
 
 
 def _supported(found: list[_Day], first: Threshold, warnings: list[str]) -> list[_Day]:
@@ -160,7 +178,7 @@ def _supported(found: list[_Day], first: Threshold, warnings: list[str]) -> list
             kept.append(one)
             continue
         warnings.append(
-            f"day {one.day:.3g}: the sweep {why} (near {first.value:.3g} uJ/cm^2); left out"
+            f"day {_said(one.day)}: the sweep {why} (near {first.value:.3g} uJ/cm^2); left out"
         )
     if kept and not first.rel_sigma < _WORST:
         warnings.append(

@@ -203,7 +203,7 @@ def spikes(spectra: FloatArray, sigma: FloatArray) -> BoolArray:
     # flank best, the farther ones a spike of several pixels.
     for gap, tolerance in _SHAPE_TOLERANCE.items():
         predicted, inflation = _predicted(spectra, gap)
-        excess = (spectra - predicted - tolerance * level) / (inflation * sigma)
+        excess = (spectra - predicted - tolerance * level) / np.maximum(inflation * sigma, 1e-30)
         flags |= (excess > SPIKE_SIGMA) & stands_out & (spectra >= _highest(spectra, gap))
     for row in np.flatnonzero(flags.any(axis=1)):
         for pixel in np.flatnonzero(flags[row]):

@@ -34,6 +34,8 @@ _FINE_ITERATIONS = 6
 _IDLE_GAIN = 0.02
 _OWN_STEP = 1e-4  # of ln threshold and ln scale
 _LARGEST_OWN_STEP = 0.1
+_SPREAD_SIGMA = 0.05
+"""How well the scatter of single pulses is measured, relative: the meter's own noise is in it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _State:
     own: FloatArray  # (D, 2): ln threshold and ln scale over the first day's; first row zero
     shifts: list[FloatArray]
     pulses: list[FloatArray]  # factor of each day's pulses, (N, C), as last computed
+    spread: float = 0.0  # ln of the scatter of single pulses over what was measured of it
     cost: float = np.inf
 
 
@@ -158,6 +161,11 @@ def day_theta(law: str, theta: FloatArray, own: FloatArray) -> FloatArray:
     return found
 
 
+def _scattered(pulses: FloatArray, spread: float) -> FloatArray:
+    """Return the factor of pulses that scatter by exp(spread) times what was supposed."""
+    return np.asarray(1.0 + np.exp(2.0 * spread) * (pulses - 1.0))
+
+
 def _guess_own(days: list[FitData], law: str, state: _State) -> None:
     """Start each day's scale from its weakest records and its threshold from a coarse scan."""
     for number, data in enumerate(days[1:], start=1):
@@ -175,12 +183,12 @@ def _guess_own(days: list[FitData], law: str, state: _State) -> None:
 
 
 def _cost(days: list[FitData], law: str, state: _State, sigmas: list[FloatArray]) -> float:
-    total = prior_cost(law, state.theta)
+    total = prior_cost(law, state.theta) + (state.spread / _SPREAD_SIGMA) ** 2
     with np.errstate(over="ignore", invalid="ignore"):
         rows = zip(days, state.own, state.shifts, state.pulses, sigmas, strict=True)
         for data, own, shift, pulses, sigma in rows:
             theta = day_theta(law, state.theta, own)
-            light = seen_alike(data, law, theta, shift, pulses)
+            light = seen_alike(data, law, theta, shift, _scattered(pulses, state.spread))
             total += float(np.sum(((data.signal - light) / sigma) ** 2))
             total += shift_cost(data, shift)
     return total
@@ -199,10 +207,11 @@ def _equations(
 ) -> tuple[FloatArray, FloatArray, Back]:
     """Return (normal matrix, gradient, what the shifts need), the shifts eliminated.
 
-    Order: shared parameters, then (ln threshold, ln scale) of every day but the first.
+    Order: shared parameters, scatter of the pulses, then (ln threshold, ln scale) of every day but
+    the first.
     """
     shared = len(free)
-    size = shared + 2 * (len(days) - 1)
+    size = shared + 1 + 2 * (len(days) - 1)
     normal, gradient = np.zeros((size, size)), np.zeros(size)
     back: Back = []
     moves = np.zeros((shared, len(state.theta)))
@@ -218,12 +227,17 @@ def _equations(
                 nudge = own.copy()
                 nudge[which] += _OWN_STEP
                 sets.append(day_theta(law, state.theta, nudge))
-                places.append(shared + 2 * (number - 1) + which)
+                places.append(shared + 1 + 2 * (number - 1) + which)
                 widths.append(_OWN_STEP)
         found = seen(data, law, np.array(sets), shift)
-        state.pulses[number], light = found.pulses, found.light
+        state.pulses[number] = found.pulses
+        pulses = _scattered(found.pulses, state.spread)
+        light = found.light * (pulses / found.pulses)
         residual, along = (data.signal - light[0]) / sigma, found.along / sigma
         jacobian = (light[1:] - light[0]) / (np.array(widths)[:, None, None] * sigma)
+        wider = 2.0 * (pulses - 1.0) / pulses * light[0] / sigma
+        jacobian = np.concatenate([jacobian, wider[None]])
+        places.append(shared)
         weight = 1.0 / fluence_sigma(data) ** 2
         curvature = np.einsum("nc,nc->n", along, along) + weight
         pull = np.einsum("nc,nc->n", along, residual) - shift * weight
@@ -238,6 +252,8 @@ def _equations(
         place = free.index(index)
         normal[place, place] += 1.0 / spread**2
         gradient[place] -= (state.theta[index] - mean) / spread**2
+    normal[shared, shared] += 1.0 / _SPREAD_SIGMA**2
+    gradient[shared] -= state.spread / _SPREAD_SIGMA**2
     return normal, gradient, back
 
 
@@ -251,12 +267,12 @@ def _moved(law: str, state: _State, free: tuple[int, ...], step: FloatArray, bac
     theta[list(free)] += step[:shared]
     theta = bounded(tied(law, theta[None]))[0]
     own = state.own.copy()
-    own[1:] += step[shared:].reshape(-1, 2)
+    own[1:] += step[shared + 1 :].reshape(-1, 2)
     shifts = [
         np.clip(shift + (pull - step @ cross) / curvature, -0.3, 0.3)
         for shift, (pull, curvature, cross) in zip(state.shifts, back, strict=True)
     ]
-    return _State(theta, own, shifts, list(state.pulses))
+    return _State(theta, own, shifts, list(state.pulses), state.spread + float(step[shared]))
 
 
 def _found(
@@ -268,14 +284,14 @@ def _found(
 ) -> JointFit:
     normal, _, _ = _equations(days, law, state, sigmas, free)
     covariance = np.linalg.pinv(normal, hermitian=True)
-    chi2 = state.cost - prior_cost(law, state.theta)
+    chi2 = state.cost - prior_cost(law, state.theta) - (state.spread / _SPREAD_SIGMA) ** 2
     degrees = sum(data.signal.size for data in days) - len(normal)
     covariance *= max(1.0, chi2 / max(degrees, 1))
     threshold = free.index(INDEX["ln_threshold"])
     rows = np.zeros((len(days), len(normal)))
     rows[:, threshold] = 1.0
     for number in range(1, len(days)):
-        rows[number, len(free) + 2 * (number - 1)] = 1.0
+        rows[number, len(free) + 1 + 2 * (number - 1)] = 1.0
     return JointFit(
         law,
         state.theta[INDEX["ln_threshold"]] + state.own[:, 0],

@@ -27,6 +27,7 @@ from procedures.analysis.sweep_bands import (
 from procedures.analysis.sweep_line import REACH, put_stimulated
 from procedures.analysis.sweep_records import PowerSweepData, Records, usable_records
 from procedures.analysis.threshold import (
+    HOPELESS,
     Threshold,
     TwoLength,
     find_threshold,
@@ -189,6 +190,13 @@ def _supported(threshold: Threshold, pool: Records, warnings: list[str]) -> bool
             f"the records leave the threshold open within {100.0 * threshold.rel_sigma:.0f} %: "
             "take more of them, and less noisy ones, around "
             f"{value:.3g} uJ/cm^2"
+        )
+        return False
+    if threshold.best.reduced > HOPELESS:
+        warnings.append(
+            f"no stripe gives such spectra (chi-squared per degree {threshold.best.reduced:.0f}): "
+            "neither threshold nor line nor slopes are stated; look at the frames (clipped? stray "
+            "light?)"
         )
         return False
     if threshold.best.reduced > 4.0:

@@ -117,6 +117,12 @@ class StripeFit:
         )
         return guided[0], direct[0]
 
+    def axes(self, share: float) -> FloatArray:
+        """Return parameter sets, (13, 13), a share of one sigma off along the covariance's axes."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        steps = share * np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        return bounded(tied(self.law, self.theta + steps))
+
     def draws(self, count: int, seed: int = 1) -> FloatArray:
         """Return parameter sets, (count, 13), spread as the covariance; always the same ones."""
         normal = np.random.default_rng(seed).standard_normal((count, len(self.theta)))

@@ -51,6 +51,7 @@ _GOOD_COARSE = 0.3
 _WORST = 0.25  # relative standard error beyond which a result is not stated
 _WORST_GAIN_PER_CM = 10.0  # or this, where gain is near zero
 _POOR = 3.0
+_HOPELESS = 30.0  # chi-squared per degree of a fit that says nothing
 _INSISTS = 10.0  # of chi-squared: a loss that does not saturate is supposed from there on
 _LOSS_START = 2.0  # 1/cm
 _FAR_FLUENCE = 0.25  # of ln: a fluence that was missed by more is another
@@ -100,6 +101,12 @@ def analyze_stripe_length(data: StripeLengthData) -> Analysis:
     if fitted is None:
         return analysis
     fit = _best_fit(fitted, look)
+    if fit.reduced > _HOPELESS:
+        warnings.append(
+            f"no stripe gives such spectra (chi-squared per degree {fit.reduced:.0f}): nothing is "
+            "stated; look at the frames (clipped? stray light?) and at the lengths"
+        )
+        return analysis
     _state(analysis, data, fitted, fit, bool(low.sum() >= _LEAST_LOW))
     _unchanged(warnings, fitted, records, fit)
     curves.update(gain_curves(fitted, fit, records, _SCANS))

@@ -30,7 +30,7 @@ from procedures.analysis.threshold import BandGuess, Threshold
 FAR_BELOW = 0.45
 """Records below this multiple of the threshold show the spontaneous band."""
 _NEARBY = 0.35  # of ln fluence: records that take part in quoting the line
-_DRAWS = 32
+_AXIS_SHARE = 0.3  # of one sigma: small enough for slopes to follow in proportion
 _SLOPE_POINTS = 32
 
 
@@ -245,7 +245,7 @@ def model_slope(
     for fit, weight in zip(threshold.fits, threshold.weights, strict=True):
         if weight < 0.01:
             continue
-        sets = np.concatenate([fit.theta[None], fit.draws(_DRAWS)])
+        sets = np.concatenate([fit.theta[None], fit.axes(_AXIS_SHARE)])
         fluence = np.exp(sets[:, :1]) * grid
         guided, direct = emitted(model_law(fit.law), sets, fluence, channels)
         y = np.log((guided + direct) @ channels.width_nm)
@@ -254,7 +254,7 @@ def model_slope(
         seen_tilted = np.log((guided[0] + direct[0]) @ tilted)
         tilt += weight * float(seen_tilted @ x / np.sum(x**2) - slopes[0])
         means.append(slopes[0])
-        variances.append(float(np.mean((slopes[1:] - slopes[0]) ** 2)))
+        variances.append(float(np.sum(((slopes[1:] - slopes[0]) / _AXIS_SHARE) ** 2)))
         weights.append(weight)
     share = np.array(weights) / np.sum(weights)
     mean = float(share @ np.array(means))

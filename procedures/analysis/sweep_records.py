@@ -16,6 +16,7 @@ from procedures.analysis.lineshape import smooth
 from procedures.analysis.results import FloatArray
 
 _LENGTH_TOLERANCE = 0.02
+_FLAT_TOP = 4  # pixels side by side at exactly the highest count: no light does that
 _LEAST_SIGNAL = 5.0  # of the smoothed peak, in sigma
 
 
@@ -172,6 +173,11 @@ def usable_records(data: PowerSweepData) -> tuple[Records, list[str]]:
     empty = (np.asarray(data.shots) <= 0) | (np.asarray(data.accumulations) <= 0)
     drop(empty | (np.asarray(data.stripe_length_cm) <= 0.0), "no shots, or no stripe")
     drop(np.asarray(data.saturated), "the camera was saturated")
+    drop(
+        _clipped(counts, background),
+        "neighbouring pixels stop at one and the same count: the camera was saturated, though it "
+        "did not say so",
+    )
     drop(~background.any(axis=1), "there is no background frame (all zero)")
     index = np.flatnonzero(keep)
     wavelength = np.asarray(data.wavelength_nm, dtype=np.float64)
@@ -218,9 +224,18 @@ def usable_records(data: PowerSweepData) -> tuple[Records, list[str]]:
     )
 
 
+def _clipped(counts: FloatArray, background: FloatArray) -> NDArray[np.bool_]:
+    """Return which spectra are cut off at their top, (N,): flat over neighbours, and lit."""
+    top = counts.max(axis=1, keepdims=True)
+    run = np.ones((len(counts), max(counts.shape[1] - _FLAT_TOP + 1, 1)), dtype=np.bool_)
+    for by in range(_FLAT_TOP):
+        run &= counts[:, by : by + run.shape[1]] == top
+    return np.asarray(run.any(axis=1) & (top[:, 0] > background.max(axis=1)))
+
+
 def _lit(spectra: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
     window = max(3, spectra.shape[1] // 60) | 1
-    sigma = np.sqrt(smooth(variance, window) / window)
+    sigma = np.maximum(np.sqrt(smooth(variance, window) / window), 1e-300)
     return np.asarray(np.max(smooth(spectra, window) / sigma, axis=1) > _LEAST_SIGNAL)
 
 

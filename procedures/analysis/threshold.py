@@ -18,7 +18,7 @@ from procedures.analysis.stripe_fit import FitData, StripeFit, fit_stripe, floor
 from procedures.analysis.stripe_model import INDEX, NAMES, emitted, growth
 from procedures.analysis.stripe_parameters import LAWS
 
-MODEL_FLOOR = (0.0005, 0.004)
+MODEL_FLOOR = (0.001, 0.004)
 """Least and most relative error granted to the model in each channel, as the residuals ask for.
 
 No film is a Gaussian to the last digit; how far it is from one, its own spectra tell.
@@ -35,6 +35,8 @@ _FAR_OFF = 2.0  # times that of the best, or of the good: a law that is dropped 
 _NEARLY_LINEAR = -1.5  # ln c of ln(1 + c F / F_th)
 _NO_SAY = 20.0  # of the criterion: a law that is this far off at the widest floor
 _SETTLED = 12  # iterations, from where the widest floor led
+HOPELESS = 30.0
+"""Chi-squared per degree, at the widest floor, of spectra that are those of no stripe."""
 _POOR = 3.0  # chi-squared per degree of a fit that is not trusted to be the best there is
 
 

@@ -39,14 +39,15 @@ def gather_spectra(run: RunFile, part: npt.NDArray[np.generic], spread: float) -
 def pulse_spread(run: RunFile, part: npt.NDArray[np.generic]) -> float:
     """Return the relative scatter of single pulses, 0 where it was not measured.
 
-    The smallest of the parts' medians: an energy meter in a coarse range adds noise of its own.
+    The smallest of the parts' lower quartiles: an energy meter in a coarse range adds noise of its
+    own.
     """
     energy = np.asarray(run.records("pulse_energy"))
     spread = np.asarray(run.records("pulse_energy_spread"))
     measured = np.asarray(run.records("fluence_measured")).astype(bool)
     good = np.isfinite(energy) & np.isfinite(spread) & (energy > 0) & (spread > 0) & measured
     found = [
-        float(np.median((spread / energy)[good & (part == one)]))
+        float(np.quantile((spread / energy)[good & (part == one)], 0.25))
         for one in np.unique(part[good])
         if np.sum(good & (part == one)) >= 3
     ]
