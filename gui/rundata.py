@@ -23,26 +23,35 @@ MOST_ARRAY_BYTES = 256 * 2**20
 
 
 class _Series:
-    """A column that grows: values, and which records they belong to."""
+    """A column that grows: values, and which records they belong to (None: one after the other)."""
 
     def __init__(self, dtype: Any, shape: tuple[int, ...]) -> None:
         self.values = np.empty((64, *shape), dtype)
-        self.rows = np.empty(64, np.intp)
+        self.rows: npt.NDArray[np.intp] | None = np.empty(64, np.intp) if shape else None
         self.length = 0
 
     def append(self, value: Any, row: int) -> None:
         if self.length == len(self.values):
-            self.values = np.concatenate([self.values, np.empty_like(self.values)])
-            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
+            more = max(len(self.values), 64)
+            space = np.empty((more, *self.values.shape[1:]), self.values.dtype)
+            self.values = np.concatenate([self.values, space])
+            if self.rows is not None:
+                self.rows = np.concatenate([self.rows, np.empty(more, np.intp)])
         self.values[self.length] = value
-        self.rows[self.length] = row
+        if self.rows is not None:
+            self.rows[self.length] = row
         self.length += 1
 
     def thin(self) -> None:
         """Keep every other value."""
         self.values = self.values[: self.length : 2].copy()
-        self.rows = self.rows[: self.length : 2].copy()
+        if self.rows is not None:
+            self.rows = self.rows[: self.length : 2].copy()
         self.length = len(self.values)
+
+    def belongs_to(self) -> npt.NDArray[np.intp]:
+        """Return the records of the values."""
+        return np.arange(self.length) if self.rows is None else self.rows[: self.length]
 
 
 class RunData:
@@ -116,8 +125,10 @@ class RunData:
         self._stride *= 2
         self.complete = False
 
-    def extend(self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> None:
-        """Take a whole column at once (of a file)."""
+    def extend(
+        self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.intp] | None
+    ) -> None:
+        """Take a whole column at once (of a file); rows None: a value for every record."""
         with self._lock:
             series = self._series[name]
             series.values, series.rows, series.length = values, rows, len(values)
@@ -138,8 +149,7 @@ class RunData:
     def rows_of(self, name: str) -> npt.NDArray[np.intp]:
         """Return which records the values of a column belong to."""
         with self._lock:
-            series = self._series[name]
-            return series.rows[: series.length]
+            return self._series[name].belongs_to()
 
     def last(self, name: str) -> Any:
         """Return the newest value of a column, None if there is none."""
@@ -168,10 +178,12 @@ class RunData:
             place = np.cumsum(wanted) - 1 if wanted is not None else None
             for name, series in self._series.items():
                 part = _Series.__new__(_Series)
-                values, rows = series.values[: series.length], series.rows[: series.length]
+                values, rows = series.values[: series.length], series.rows
+                rows = rows[: series.length] if rows is not None else None
                 if wanted is not None and place is not None:
-                    inside = wanted[rows]
-                    values, rows = values[inside], place[rows[inside]]
+                    inside = wanted if rows is None else wanted[rows]
+                    values = values[inside[: len(values)]]
+                    rows = place[rows[inside]] if rows is not None else None
                 part.values, part.rows, part.length = values, rows, len(values)
                 made._series[name] = part
             made.rows_complete = int(wanted.sum()) if wanted is not None else count
@@ -215,29 +227,17 @@ def from_file(path: Path | str) -> RunData:
         step = max(-(-budget // MOST_ARRAY_BYTES), 1)
         for column in columns:
             name = column.name
+            rows: npt.NDArray[np.intp] | None = None
             if column.axes and not column.where and step > 1:
                 values = run.rows(name, 0, run.rows_complete, step)
                 rows = np.arange(0, run.rows_complete, step, dtype=np.intp)
                 made.complete = False
             else:
                 values = run.records(name)
-                some = bool(column.where)
-                rows = np.asarray(run.rows_of(name)) if some else _Rows.to(run.rows_complete)
+                if column.where:
+                    rows = np.asarray(run.rows_of(name))
             made.extend(name, values, rows)
     return made
-
-
-class _Rows:
-    """Numbers of rows, shared by the columns of a file."""
-
-    _known: npt.NDArray[np.intp] = np.arange(1024, dtype=np.intp)
-
-    @classmethod
-    def to(cls, count: int) -> npt.NDArray[np.intp]:
-        """Return 0 to count - 1."""
-        if len(cls._known) < count:
-            cls._known = np.arange(count, dtype=np.intp)
-        return cls._known[:count]
 
 
 def _described(run: Any) -> tuple[list[Column], list[Axis]]:

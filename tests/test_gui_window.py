@@ -494,7 +494,7 @@ def test_closing_asks_while_a_run_goes_on(window: Any, monkeypatch: pytest.Monke
 
 
 def test_what_is_chosen_is_kept(qapp: Any, tmp_path: Path) -> None:
-    first = make_window(tmp_path)
+    first = make_window(tmp_path, "[bench]\nname = 'empty'\n")
     until(lambda: first.measure.form is not None, "the form")
     first.measure.choose("power-sweep", {"points": 23})
     first.measure.sample.setText("film 99")
@@ -502,7 +502,7 @@ def test_what_is_chosen_is_kept(qapp: Any, tmp_path: Path) -> None:
     first.across.setSizes(sizes)
     kept = first.across.sizes()
     leave(first)
-    second = make_window(tmp_path)
+    second = make_window(tmp_path, "[bench]\nname = 'empty'\n")
     until(lambda: second.measure.form is not None, "the form")
     assert second.measure.form.values() == {"points": 23}
     assert second.measure.sample.text() == "film 99"
