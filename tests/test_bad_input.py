@@ -163,6 +163,33 @@ def test_a_queued_run_has_nothing_to_analyse_or_export(
     assert code == 2 and "queued" in told["error"]["message"]
 
 
+DAMAGE: dict[str, tuple[str, float]] = {
+    "NaN in the fluence": ("fluence", float("nan")),
+    "NaN in its error": ("fluence_errors", float("nan")),
+    "no background": ("background", 0),
+    "no shots": ("shots", 0),
+}
+
+
+def test_records_with_something_missing_give_nothing_and_are_named(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number, (column, value) in enumerate(DAMAGE.values()):
+        path = tmp_path / f"{number}.h5"
+        shutil.copy(files / "aborted.h5", path)
+        with h5py.File(path, "r+") as file:
+            records = file["entry/records"]
+            if column not in records:
+                continue
+            records[column][...] = np.full(records[column].shape, value, records[column].dtype)
+        code, told, said = command(capsys, monkeypatch, "analyze", path)
+        assert code == 0, said
+        found = {name for name, one in told["results"].items() if _any(one["value"])}
+        if told["measurement"].startswith("calibrate-"):
+            continue
+        assert found <= {"day"} and told["warnings"], (column, told)
+
+
 def test_a_truncated_run_is_refused_or_gives_nulls(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
