@@ -267,7 +267,7 @@ def _draw(
 def _straight(fluence: FloatArray, light: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Return the textbook's straight line through 10 to 60 % of the light, from zero upwards."""
     part = (light > _EYE[0] * light.max()) & (light < _EYE[1] * light.max())
-    if part.sum() < 3:
+    if part.sum() < 3 or not np.ptp(fluence[part]) > 0.0:
         return None
     slope, ground = np.polyfit(fluence[part], light[part], 1)
     if slope <= 0.0 or -ground / slope <= 0.0:

@@ -195,7 +195,7 @@ def spikes(spectra: FloatArray, sigma: FloatArray) -> BoolArray:
     if spectra.shape[1] < 16:
         return flags
     level = np.maximum(_level(spectra), 0.0)
-    sigma = np.maximum(sigma, np.finfo(np.float64).tiny)  # no light, no noise: no hit either
+    sigma = np.maximum(sigma, 1e-150)  # no light, no noise: no hit either
     # A pixel beside a hit of the other sign exceeds its prediction, but not its surroundings.
     around = median_filter(spectra, size=(1, 9), mode="mirror")
     stands_out = spectra - around > SPIKE_SIGMA * sigma

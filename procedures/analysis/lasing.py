@@ -87,7 +87,7 @@ class LaserFit:
 def photons(x: FloatArray, beta: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return n, dn/dx and dn/dbeta at x, same shape; without cancellation below threshold."""
     root = np.sqrt((x - 1.0) ** 2 + 4.0 * beta * x)
-    below = 2.0 * beta * x / np.maximum(root + 1.0 - x, 1e-300)
+    below = 2.0 * beta * x / np.where(x < 1.0, root + 1.0 - x, 1.0)
     value = np.where(x < 1.0, below, 0.5 * (root + x - 1.0))
     slope = 0.5 * (1.0 + (x - 1.0 + 2.0 * beta) / root)
     return np.asarray(value), np.asarray(slope), np.asarray(x / root)
