@@ -131,7 +131,7 @@ class LimitsTable(StrictTable):
     fluence_max_uJ_cm2: Positive | None = None
     """Highest fluence (uJ/cm2); left out: 200 for pulses below 1 ns, 50000 for longer ones."""
     dose_max_J_cm2: Positive | None = None
-    """Highest dose of one run (J/cm2); none if left out."""
+    """Highest dose of a sample spot, over all runs (J/cm2); none if left out."""
     temperature_min_K: Positive = 4.0
     """Lowest setpoint (K)."""
     temperature_max_K: Positive = 320.0

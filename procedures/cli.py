@@ -18,6 +18,7 @@ from procedures.commands import control
 from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
 from procedures.commands import report as report_command
+from procedures.commands.dose import dose
 from procedures.commands.export import export
 from procedures.commands.gui import gui
 from procedures.commands.reproduce import reproduce
@@ -36,6 +37,7 @@ app.add_typer(queue_commands.app, name="queue")
 app.command()(control.status)
 app.command()(control.pause)
 app.command()(control.abort)
+app.command()(dose)
 app.command()(night_command.night)
 app.command()(report_command.report)
 
@@ -179,7 +181,7 @@ def run(
     config = load(bench) if bench is not None else default()
     values = parse_settings(settings or [])
     if dry_run:
-        found = forecast(name, values, config, say)
+        found = forecast(name, values, config, say, Description(sample, spot, operator))
         if as_json:
             put(found)
         else:

@@ -124,6 +124,7 @@ class Measurement(Procedure):  # type: ignore[misc]
     decisions: dict[str, float | str]
     take: Callable[[Point], Record]
     check_sink: Callable[[], None]
+    check_dose: Callable[[float], None]
     on_pause: Callable[[bool], None]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -139,6 +140,7 @@ class Measurement(Procedure):  # type: ignore[misc]
         self.decisions = {}
         self.take = lambda point: self.record(point)  # the runner's takes it again after a fault
         self.check_sink = lambda: None
+        self.check_dose = self._check_dose  # the runner's knows what the spot has had before
         self.on_pause = lambda _paused: None
         self.configure({**dict.fromkeys(unknown), **parameters})
 
@@ -215,7 +217,7 @@ class Measurement(Procedure):  # type: ignore[misc]
         Raises:
             LimitError: a point asks for what the bench does not allow; it names the point.
         """
-        seconds, shots, dose = [], 0, 0.0
+        seconds, shots, dose, to_come = [], 0, 0.0, 0.0
         points = self.plan()
         for number, point in enumerate(points, start=1):
             needs = self.needs(point)
@@ -228,14 +230,19 @@ class Measurement(Procedure):  # type: ignore[misc]
             seconds.append(needs.seconds)
             shots += needs.shots
             dose += needs.dose_J_cm2
+            if number > self.first_point:
+                to_come += needs.dose_J_cm2
+        self.check_dose(to_come)
+        return Forecast(len(points), sum(seconds), shots, dose, tuple(seconds))
+
+    def _check_dose(self, dose_J_cm2: float) -> None:
         allowed = self.bench.config.limits.dose_max_J_cm2
-        if allowed is not None and dose > allowed:
+        if allowed is not None and dose_J_cm2 > allowed:
             raise LimitError(
-                f"dose: the plan needs {dose:.3g} J/cm2, allowed per spot are {allowed:g}; "
+                f"dose: the plan needs {dose_J_cm2:.3g} J/cm2, allowed per spot are {allowed:g}; "
                 "take fewer points or a lower fluence",
                 key="limits.dose_max_J_cm2",
             )
-        return Forecast(len(points), sum(seconds), shots, dose, tuple(seconds))
 
     def _check_setpoints(self, setpoints: Mapping[str, float]) -> None:
         if "fluence_uJ_cm2" in setpoints:

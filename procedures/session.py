@@ -21,6 +21,7 @@ from procedures.parameters import toml_value
 from procedures.registry import measurement as find_measurement
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
+from procedures.running.ledger import Ledger, RunDose
 from procedures.running.runfile import RunFile, create_queued
 from procedures.running.runner import Listener, Outcome, carry_out
 
@@ -64,9 +65,16 @@ def build(name: str, values: Mapping[str, Any]) -> Measurement:
 
 
 def forecast(
-    name: str, values: Mapping[str, Any], config: BenchConfig, report: Report
+    name: str,
+    values: Mapping[str, Any],
+    config: BenchConfig,
+    report: Report,
+    about: Description | None = None,
 ) -> dict[str, Any]:
-    """Check a run against the limits of the bench, moving nothing."""
+    """Check a run against the limits of the bench, moving nothing.
+
+    about: the sample and its spot, where what they have had before counts against the budget.
+    """
     measurement = build(name, values)
     with open_bench(
         config,
@@ -76,6 +84,18 @@ def forecast(
         report=lambda _line: None,
     ) as bench:
         measurement.bench = bench
+        if about is not None:
+            dose = RunDose(
+                Ledger(config.data_dir),
+                "",
+                Path(),
+                about.sample,
+                about.spot,
+                name,
+                config.limits.dose_max_J_cm2,
+                lambda _level, line: report(line),
+            )
+            measurement.check_dose = dose.check_plan
         found = measurement.check_limits()
     return {
         "measurement": name,
@@ -222,7 +242,19 @@ def _perform(
             resume_from=resume_from,
             bench=bench,
             about=about,
+            ledger=_ledger(path, config),
         )
+
+
+def _ledger(path: Path, config: BenchConfig) -> Ledger | None:
+    """Return the ledger of the bench's data folder, wherever the run file is.
+
+    None for the bench without a file, unless its data are there: a demonstration elsewhere has no
+    sample that anybody will measure again.
+    """
+    folder = config.data_dir
+    here = path.resolve().parent == folder.resolve()
+    return Ledger(folder) if config.file is not None or here else None
 
 
 def _same_bench(text: str, file: str, chosen: Path | None, opened: Bench | None) -> BenchConfig:

@@ -133,6 +133,12 @@ class RunFile:
 
     @property
     @_guarded
+    def uuid(self) -> str:
+        """What identifies the run, whatever its file is called."""
+        return self._string("entry_identifier_uuid", self._file["entry"])
+
+    @property
+    @_guarded
     def operator(self) -> str:
         """Who measured."""
         return self._string("name", self._file["entry/user"])

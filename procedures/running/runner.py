@@ -26,9 +26,10 @@ from procedures.running.describe import Description, describe_start
 from procedures.running.guard import guarding
 from procedures.running.header import RunStart
 from procedures.running.interlock import Interlock
+from procedures.running.ledger import Ledger, RunDose
 from procedures.running.recovering import Recovery
 from procedures.running.rewrite import clear_away
-from procedures.running.runfile import RunWriter, WriteFailed, mark_status, resume_writer
+from procedures.running.runfile import RunFile, RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
 from procedures.running.view import RunView
 
@@ -139,6 +140,7 @@ def carry_out(
     resume_from: Mapping[str, Any] | None = None,
     bench: Bench | None = None,
     about: Description = _NOBODY,
+    ledger: Ledger | None = None,
 ) -> Outcome:
     """Run a measurement into its queued (or not finished) file.
 
@@ -153,6 +155,7 @@ def carry_out(
         resume_from: "records" (already in the file), "decisions" and "state" of the bench.
         bench: open already; it is left open, and safe.
         about: the sample and its spot, as the file has them.
+        ledger: where its dose is counted, and what limits it there; None: in its file alone.
 
     Raises:
         FileInUse: somebody carries out this file already; it is left alone.
@@ -181,6 +184,7 @@ def carry_out(
             _opened(config, measurement, report, bench, resume_from),
             resume_from,
             total,
+            ledger,
         )
         view.records = outcome.records
         view.error = str(outcome.error or "")
@@ -233,6 +237,7 @@ def _carry_out(
     opened: contextlib.AbstractContextManager[Bench],
     resume_from: Mapping[str, Any] | None,
     total: int,
+    ledger: Ledger | None,
 ) -> Outcome:
     error: BaseException | None = None
     records = int(resume_from["records"]) if resume_from else 0
@@ -242,11 +247,12 @@ def _carry_out(
             with opened as bench:
                 clock_now = now = bench.clock.now
                 with _watched(bench, lambda level, text: file.log(level, text, now())) as watch:
-                    asked = _Asked(measurement, signals, watch)
+                    dose = _dose(file, measurement, bench, ledger)
+                    asked = _Asked(measurement, signals, watch, dose)
                     try:
                         with bench.clock.guarded(asked.check):
                             records = _measure(
-                                file, measurement, bench, signals, watch, resume_from, records
+                                file, measurement, bench, signals, asked, resume_from, records
                             )
                     except Exception:
                         watch.check()  # whatever came of it, it was the interlock
@@ -255,7 +261,10 @@ def _carry_out(
                         asked.finish()
                         signals.finish()
                         file.log("info", "making the bench safe", clock_now())
-                        measurement.shutdown()
+                        try:
+                            measurement.shutdown()
+                        finally:
+                            dose.close()
                         for line in bench.unsafe:
                             file.log("error", line, clock_now())
         except (Stopped, KeyboardInterrupt) as stop:
@@ -290,11 +299,33 @@ def _watched(bench: Bench, tell: Callable[[str, str], None]) -> Iterator[Interlo
         yield made
 
 
+def _dose(file: _File, measurement: Measurement, bench: Bench, ledger: Ledger | None) -> RunDose:
+    """Return what counts the dose of this run, and knows its budget."""
+    view, now = file.followers.view, bench.clock.now
+    run = ""
+    if ledger is not None:
+        with RunFile(file.path) as stored:
+            run = stored.uuid
+    return RunDose(
+        ledger,
+        run,
+        file.path,
+        view.sample,
+        view.spot,
+        measurement.MEASUREMENT,
+        bench.config.limits.dose_max_J_cm2,
+        lambda level, text: file.log(level, text, now()),
+    )
+
+
 class _Asked:
     """What ends a run in the middle of a point: `check` raises it, once."""
 
-    def __init__(self, measurement: Measurement, signals: Signals, watch: Interlock) -> None:
-        self._measurement, self._signals, self._watch = measurement, signals, watch
+    def __init__(
+        self, measurement: Measurement, signals: Signals, watch: Interlock, dose: RunDose
+    ) -> None:
+        self._measurement, self._signals = measurement, signals
+        self.watch, self.dose = watch, dose
         self._done = False
 
     def check(self) -> None:
@@ -304,9 +335,17 @@ class _Asked:
         if self._measurement.control.aborted_now:
             self._done = True
             self._signals.stop()
-        elif self._watch.tripped:
+            return
+        try:
+            self.insist()
+        except BenchError:
             self._done = True
-            self._watch.check()
+            raise
+
+    def insist(self) -> None:
+        """Raise InterlockTripped, also when it was raised before, if no light may be any more."""
+        self.watch.check()
+        self.dose.check()
 
     def finish(self) -> None:
         """Raise nothing any more: the clean-up is under way."""
@@ -318,7 +357,7 @@ def _measure(
     measurement: Measurement,
     bench: Bench,
     signals: Signals,
-    watch: Interlock,
+    asked: _Asked,
     resume_from: Mapping[str, Any] | None,
     records: int,
 ) -> int:
@@ -329,14 +368,19 @@ def _measure(
     measurement.first_point = records
     if measurement.control.aborted:
         raise Stopped
-    watch.check()
-    measurement.check_sink = watch.check
+    asked.insist()
+    measurement.check_sink = asked.insist
     bench.pump.shots, bench.pump.dose_J_cm2 = 0, 0.0  # a bench that was open may have had others
     if resume_from is not None:
         measurement.decisions.update(resume_from["decisions"])
         if isinstance(bench.clock, VirtualClock):
             file.moment = resume_from["until_s"]
+        asked.dose.reconcile(
+            int(resume_from.get("shots_on_sample", 0)), float(resume_from.get("dose", 0.0))
+        )
+    measurement.check_dose = asked.dose.check_plan
     forecast = measurement.check_limits()
+    asked.dose.start(bench)
     file.log(
         "info",
         f"{forecast.points} points, about {forecast.seconds:.0f} s, at most "
@@ -363,7 +407,7 @@ def _measure(
     start = recovery.startup(get_ready)
     if resume_from is not None:
         bench.restore(dict(resume_from["state"]))
-        watch.restored()
+        asked.watch.restored()
         file.moment = None
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
@@ -382,13 +426,14 @@ def _measure(
             with signals.deferred():
                 writer.append(content, bench.state())
                 count += 1
+            asked.dose.recorded()
             followers.recorded(count, content)
         elif topic == "progress":
             followers.progress(float(content))
 
     def check() -> None:
         writer.check()
-        watch.check()
+        asked.insist()
 
     def paused(is_paused: bool) -> None:
         writer.set_status("paused" if is_paused else "running")
