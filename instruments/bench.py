@@ -41,6 +41,10 @@ _EARLY_S = 30.0 * 86400.0  # longer than any bench takes to get ready
 _STOP_THE_LIGHT = ("shutter", "pulse_gate")
 
 
+Again = Callable[[str, InstrumentError, int, Clock], bool]
+"""Asked after a failure to open an instrument, see `open_bench`."""
+
+
 class Bench:
     """The open bench; see `open_bench`.
 
@@ -262,6 +266,7 @@ def open_bench(
     report: Callable[[str], None] = log.info,
     extras: bool = True,
     state: Mapping[str, float] | None = None,
+    again: Again | None = None,
 ) -> Iterator[Bench]:
     """Open a bench, and leave it safe and closed whatever happens inside the block.
 
@@ -273,13 +278,15 @@ def open_bench(
         clock: instead of the one that the file asks for.
         report: told what is happening, a line at a time.
         extras: open shutter and energy meter even if they are not needed, where there are any.
+        again: asked after each failure to open an instrument (role, error, how many times before,
+            the bench's clock); True has it tried again.
         state: what `restore` will be given: a virtual clock then starts well before that moment.
 
     Raises:
         ConfigError: a driver or option is unknown, or a role is missing.
         InstrumentError: an instrument does not answer or is another one.
     """
-    bench = _assemble(config, needs, (measurement, medium), clock, report, extras, state)
+    bench = _assemble(config, needs, (measurement, medium), clock, report, extras, state, again)
     try:
         yield bench
     finally:
@@ -295,6 +302,7 @@ def _assemble(
     report: Callable[[str], None],
     extras: bool,
     state: Mapping[str, float] | None,
+    again: Again | None,
 ) -> Bench:
     real = [r for r, t in config.instruments.items() if t.served or not t.simulated]
     wanted_sim = config.simulation is not None or any(
@@ -312,7 +320,7 @@ def _assemble(
     bench = Bench(config, clock, simulation)
     try:
         for role in _roles_to_open(config, simulation, needs, extras):
-            bench.instruments[role] = open_role(bench, role)
+            bench.instruments[role] = _open_patiently(bench, role, again)
             report(f"{role}: {bench.instruments[role].identity}")
         pump = calibrated_pump(bench.source, bench.calibrations.get("attenuator"))
         bench.pump = PumpBeam(
@@ -332,6 +340,23 @@ def _assemble(
         bench.close()
         raise
     return bench
+
+
+def _open_patiently(bench: Bench, role: str, again: Again | None) -> Role:
+    tries = 0
+    while True:
+        try:
+            opened: Role = open_role(bench, role)
+            return opened
+        except InstrumentError as error:
+            if again is None or not again(role, error, tries, bench.clock):
+                raise
+            tries += 1
+            table = bench.config.instruments.get(role)  # type: ignore[call-overload]
+            link = bench.links.get(table.resource) if table is not None else None
+            if link is not None:  # closed on the way out; others may share it
+                with contextlib.suppress(Exception):
+                    link.reopen()
 
 
 def _early(state: Mapping[str, float] | None) -> float | None:

@@ -175,6 +175,7 @@ def go_on(
                 "decisions": run.decisions,
                 "state": run.state,
                 "last_record": last,
+                "calibrations": run.calibrations,
                 "until_s": float(last["time"]) if "time" in last else _last_line_s(run),
                 "shots_on_sample": last.get("shots_on_sample", 0),
                 "dose": last.get("dose", 0.0),

@@ -29,6 +29,8 @@ class FileInUse(BenchError):
 
 _reserved: dict[Path, bool] = {}
 """Files that a run of this process holds; whether their writer has the lock meanwhile."""
+_mine: set[Path] = set()
+"""Files whose lock this process has; one it could not remove, its folder being gone, is none."""
 _guard = threading.Lock()
 
 
@@ -39,7 +41,8 @@ def lock_path(path: Path) -> Path:
 
 def owner(path: Path) -> Owner | None:
     """Return who holds the lock of a run file; None if nobody does."""
-    return owner_of(lock_path(path))
+    found = owner_of(lock_path(path))
+    return None if found == me() and _key(path) not in _mine else found
 
 
 def contact(path: Path) -> Mapping[str, Any]:
@@ -49,7 +52,8 @@ def contact(path: Path) -> Mapping[str, Any]:
 
 def left_behind(path: Path) -> bool:
     """Whether there is a lock of a process that is gone."""
-    return lock_path(path).exists() and owner(path) != me()
+    found = owner(path)
+    return lock_path(path).exists() and (found is None or found != me())
 
 
 def is_being_written(path: Path) -> bool:
@@ -74,10 +78,19 @@ def acquire(path: Path) -> None:
 
 
 def _take(path: Path, more: Mapping[str, Any]) -> None:
-    lock = lock_path(path)
+    lock, key = lock_path(path), _key(path)
+    if owner_of(lock) == me() and key not in _mine:
+        lock.unlink(missing_ok=True)
+    had = key in _mine
+    _mine.add(key)  # before it can be seen
     try:
         take(lock, more)
-    except Taken as taken:
+    except BaseException as error:
+        if not had:
+            _mine.discard(key)
+        if not isinstance(error, Taken):
+            raise
+        taken = error
         over = "" if taken.owner.pid else f"; if that is long over, remove {lock.name}"
         raise FileInUse(f"{path} is being written by {taken.owner}{over}") from None
 
@@ -89,6 +102,7 @@ def release(path: Path) -> None:
         if key in _reserved:
             _reserved[key] = False
             return
+    _mine.discard(key)
     with contextlib.suppress(OSError):
         lock_path(path).unlink(missing_ok=True)
 
@@ -119,4 +133,4 @@ def reserved(path: Path, more: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _key(path: Path) -> Path:
-    return Path(os.path.abspath(path))
+    return Path(os.path.realpath(path))

@@ -34,7 +34,7 @@ LASER_LIMIT_S = 600.0
 """How long to wait for a laser that is off."""
 
 _TRANSIENT = (NoReply, BadReply, DeviceFault, NotReady)
-_AT_START = (NoReply, BadReply, DeviceFault)  # what is not ready there has been waited for
+AT_START = (NoReply, BadReply, DeviceFault)  # what is not ready there has been waited for
 _SLICE_S = 0.2  # an abort is seen this soon
 _LASER_POLL_S = 5.0
 _FEW_PULSES = 10
@@ -94,7 +94,7 @@ class Recovery:
             self._mend()
             return ready()
 
-        return self._persist(ready, again, None, _AT_START)
+        return self._persist(ready, again, None, AT_START)
 
     def take(self, point: Point) -> Record:
         """Take one record.
@@ -140,10 +140,20 @@ class Recovery:
         self._no_pulses = False
         tries, retries, spared = 0, len(self._waits_s), False
         attempt = act
+        clock, begun_s, reason = self._bench.clock, 0.0, ""
         while True:
             try:
-                return attempt()
+                found = attempt()
+                if reason:
+                    self._log(
+                        "warning",
+                        f"gap of {clock.now() - begun_s:.0f} s from {clock.isoformat(begun_s)}: "
+                        f"{reason}",
+                    )
+                return found
             except InstrumentError as error:
+                if not reason:
+                    begun_s, reason = clock.now(), _text(error, self._bench.involved(error))
                 self._stop_if_asked()
                 roles = self._bench.involved(error)
                 if not isinstance(error, transient):
@@ -291,14 +301,20 @@ class Recovery:
             )
 
     def _look_at_camera(self) -> None:
-        """Tell the log once if the camera is not as it should be: it may have warmed up."""
+        """Refuse a record of a camera that has warmed up, the first time: preparing cools it.
+
+        Raises NotReady. A camera that complains of something else, or stays as it is, is told of
+        once, and the records go on.
+        """
         camera = self._bench.instruments.get("camera")
         if camera is None:
             return
         status = camera.status()
-        if not status.ok and not self._camera_told:
-            self._log("warning", f"camera: {status.text}; the records go on, noisier")
-        self._camera_told = not status.ok
+        if status.ok:
+            self._camera_told = False
+        elif not self._camera_told:
+            self._camera_told = True
+            raise NotReady(f"camera: {status.text}")
 
 
 def _text(error: InstrumentError, roles: Sequence[str]) -> str:

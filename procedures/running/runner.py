@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from instruments.bench import Bench, open_bench
-from instruments.clock import VirtualClock
+from instruments.clock import Clock, VirtualClock
 from instruments.config import BenchConfig
-from instruments.errors import BenchError, InterlockTripped
+from instruments.errors import BenchError, ConfigError, InstrumentError, InterlockTripped
 from procedures.measurement import Forecast, Measurement
 from procedures.running import lock
 from procedures.running.control_server import ControlServer
@@ -27,7 +27,8 @@ from procedures.running.guard import guarding
 from procedures.running.header import RunStart
 from procedures.running.interlock import Interlock
 from procedures.running.ledger import Ledger, RunDose
-from procedures.running.recovering import Recovery
+from procedures.running.planned_room import PlannedRoom
+from procedures.running.recovering import AT_START, WAITS_S, Recovery
 from procedures.running.rewrite import clear_away
 from procedures.running.runfile import RunFile, RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
@@ -178,10 +179,11 @@ def carry_out(
             raise WriteFailed(f"{path} cannot be written ({error})") from error
         clear_away(path)
         followers.server = server
+        file = _File(path, report, followers)
         outcome = _carry_out(
-            _File(path, report, followers),
+            file,
             measurement,
-            _opened(config, measurement, report, bench, resume_from),
+            _opened(config, measurement, file, bench, resume_from),
             resume_from,
             total,
             ledger,
@@ -205,7 +207,7 @@ def _served(view: RunView, measurement: Measurement) -> ControlServer | None:
 def _opened(
     config: BenchConfig,
     measurement: Measurement,
-    report: Callable[[str], None],
+    file: _File,
     bench: Bench | None,
     resume_from: Mapping[str, Any] | None,
 ) -> Iterator[Bench]:
@@ -214,6 +216,8 @@ def _opened(
             bench.need(role)
         yield bench
         return
+    if resume_from is not None and resume_from["state"]:
+        file.moment = resume_from.get("until_s")  # a virtual clock is set there later
     with guarding(config) as guard:
         opened: Bench | None = None
         try:
@@ -222,7 +226,8 @@ def _opened(
                 measurement.roles(),
                 measurement=measurement.MEASUREMENT,
                 medium=getattr(measurement, "medium", None),
-                report=report,
+                report=file.report,
+                again=_Opening(file, measurement).again,
                 state=resume_from["state"] if resume_from is not None else None,
             ) as opened:
                 yield opened
@@ -318,6 +323,29 @@ def _dose(file: _File, measurement: Measurement, bench: Bench, ledger: Ledger | 
     )
 
 
+class _Opening:
+    """Has an instrument opened again that does not answer yet, as a record is taken again."""
+
+    def __init__(self, file: _File, measurement: Measurement) -> None:
+        self._file, self._measurement = file, measurement
+
+    def again(self, role: str, error: InstrumentError, tries: int, clock: Clock) -> bool:
+        """Wait, and return whether to try once more; Stopped if the run is to end."""
+        if not isinstance(error, AT_START) or tries >= len(WAITS_S):
+            return False
+        self._file.log(
+            "warning",
+            f"{error}; retry {tries + 1} of {len(WAITS_S)} in {WAITS_S[tries]:g} s",
+            clock.now(),
+        )
+        end = clock.now() + WAITS_S[tries]
+        while (left := end - clock.now()) > 0.0:
+            if self._measurement.control.aborted:
+                raise Stopped
+            clock.sleep(min(left, 0.2))
+        return True
+
+
 class _Asked:
     """What ends a run in the middle of a point: `check` raises it, once."""
 
@@ -373,8 +401,9 @@ def _measure(
     bench.pump.shots, bench.pump.dose_J_cm2 = 0, 0.0  # a bench that was open may have had others
     if resume_from is not None:
         measurement.decisions.update(resume_from["decisions"])
-        if isinstance(bench.clock, VirtualClock):
-            file.moment = resume_from["until_s"]
+        _refuse_other_calibrations(bench, resume_from.get("calibrations"))
+        if not isinstance(bench.clock, VirtualClock):
+            file.moment = None
         asked.dose.reconcile(
             int(resume_from.get("shots_on_sample", 0)), float(resume_from.get("dose", 0.0))
         )
@@ -411,6 +440,14 @@ def _measure(
         file.moment = None
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
+    room = PlannedRoom(
+        file.path,
+        measurement.COLUMNS,
+        measurement.axes(),
+        measurement.plan(),
+        lambda level, text: file.log(level, text, bench.clock.now()),
+    )
+    room.check(records)
     with signals.deferred():
         if start is not None:
             file.start(RunWriter.start(file.path, start))
@@ -427,6 +464,7 @@ def _measure(
                 writer.append(content, bench.state())
                 count += 1
             asked.dose.recorded()
+            room.watch(count)
             followers.recorded(count, content)
         elif topic == "progress":
             followers.progress(float(content))
@@ -451,6 +489,28 @@ def _measure(
         problem.records = count  # type: ignore[attr-defined]
         raise
     return count
+
+
+def _refuse_other_calibrations(bench: Bench, recorded: Mapping[str, Any] | None) -> None:
+    """Refuse to go on with calibrations that are not those of the records so far.
+
+    Raises ConfigError: half a run on another scale would be neither.
+    """
+    if recorded is None:
+        return
+    now = {role: made.sha256 for role, made in bench.calibrations.items()}
+    for role in sorted({*recorded, *now}):
+        then = recorded.get(role, {})
+        if then.get("sha256", "") != now.get(role, ""):
+            made = bench.calibrations.get(role)
+            name = made.path if made is not None else then.get("name", "")
+            raise ConfigError(
+                f"the calibration {name} is not the one that this run began with"
+                f"{' of ' + str(then.get('date')) if then.get('date') else ''}: put that one back "
+                "(the run file holds its values), or begin a new run",
+                file=bench.config.file,
+                key=f"instruments.{role}.calibration",
+            )
 
 
 def _status(error: BaseException | None, records: int, total: int) -> str:
