@@ -14,6 +14,7 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -179,8 +180,11 @@ class Interlock:
     def _keep_reading(self, role: str) -> None:
         speed = getattr(self._bench.clock, "speed", 1.0)
         pause_s = max(self._settings.period_s / speed, _SHORTEST_S)
-        while not self._closing.wait(pause_s):
+        took_s = 0.0  # from reading to reading it is the period, not from the end of one
+        while not self._closing.wait(max(pause_s - took_s, _SHORTEST_S)):
+            begun_s = time.monotonic()
             self._read(role)
+            took_s = time.monotonic() - begun_s
             self._judge()
 
     def _look(self) -> None:
