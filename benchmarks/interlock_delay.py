@@ -69,8 +69,8 @@ class Trials:
         return time.monotonic() + float(np.log(3.0)) / 40.0
 
     def laser_too_weak(self) -> float:
-        self.world.source.run_away(self.bench.clock.now(), -3.0)
-        return time.monotonic() - float(np.log(0.3)) / 3.0
+        self.world.source.run_away(self.bench.clock.now(), -1.0)
+        return time.monotonic() - float(np.log(0.3))
 
     def laser_off(self) -> float:
         self.world.laser_on = False  # no pulse is no reading
