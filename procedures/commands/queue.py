@@ -127,7 +127,10 @@ def move(
 def run(
     bench: Annotated[
         Path | None,
-        typer.Option("--bench", help="Instead of the bench files that the runs were queued with."),
+        typer.Option(
+            "--bench",
+            help="Whose data_dir; taken as it is now by the runs that were queued with it.",
+        ),
     ] = None,
     out: OutOption = None,
     keep_going: Annotated[
@@ -138,8 +141,10 @@ def run(
     """Carry out what waits, one run after the other."""
     from procedures.nights.queue_run import run_queue
 
-    _, queue = _queue(bench, out)
-    done = run_queue(queue, say, bench_file=bench, keep_going=keep_going, quiet=as_json)
+    config, queue = _queue(bench, out)
+    done = run_queue(
+        queue, say, bench_file=bench, notify=config.notify, keep_going=keep_going, quiet=as_json
+    )
     ended: dict[str, int] = {}
     for one in done.outcomes:
         ended[one.status] = ended.get(one.status, 0) + 1

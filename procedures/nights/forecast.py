@@ -233,10 +233,11 @@ def _check_totals(plan: PlanFile, night: NightForecast, folder: Path) -> None:
                 file=plan.file,
                 key=f"budget.{key}",
             )
-    if night.size_bytes + RESERVE_BYTES > night.free_bytes:
+    needed = night.size_bytes + RESERVE_BYTES
+    if needed > night.free_bytes:
         raise PlanError(
-            f"the run files need up to {night.size_bytes / 1e6:.0f} MB, "
-            f"{night.free_bytes / 1e6:.0f} MB are free in {folder}; make room, or choose another "
+            f"the run files need up to {needed / 1e6:.1f} MB, "
+            f"{night.free_bytes / 1e6:.1f} MB are free in {folder}; make room, or choose another "
             "folder with --out",
             file=plan.file,
             key="step",

@@ -6,16 +6,19 @@ the queue, whatever else was asked.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instruments.bench_tables import NotifyTable
 from instruments.errors import BenchError
+from procedures.nights.notices import Notices
 from procedures.running.litter import sweep
-from procedures.running.queue import Queue
+from procedures.running.queue import Queue, QueuedRun
 from procedures.running.runner import ABORTED, Outcome
-from procedures.session import go_on
+from procedures.session import run_queued
 
 INTERLOCK = 3
 
@@ -38,6 +41,7 @@ def run_queue(
     report: Callable[[str], None],
     *,
     bench_file: Path | None = None,
+    notify: NotifyTable | None = None,
     keep_going: bool = False,
     quiet: bool = False,
 ) -> Emptied:
@@ -45,32 +49,87 @@ def run_queue(
 
     Args:
         queue: the queue. report: told what happens, a line at a time.
-        bench_file: instead of the one that each run was queued with.
+        bench_file: taken as it is now by the runs that were queued with it; the others keep the one
+            that they were queued with.
+        notify: who hears of it.
         keep_going: go on after a run that failed; otherwise the rest waits.
         quiet: no progress on the terminal.
     """
     outcomes: list[Outcome] = []
     sweep(queue.folder)
-    while True:
-        with queue.taken() as run:
-            if run is None:
+    notices = Notices(notify or NotifyTable(), lambda _level, text: report(text))
+    try:
+        notices.tell("start", "gainbench: the queue begins", f"{_waiting(queue)} runs wait")
+        while (outcome := _next(queue, report, bench_file, quiet)) is not None:
+            _forget_where(outcome.error)
+            outcomes.append(outcome)
+            if outcome.error is not None:
+                report(f"gainbench: {outcome.error}")
+            report(f"{outcome.path}: {outcome.status}, {outcome.records} records")
+            if outcome.exit_code:
+                event = "interlock" if outcome.exit_code == INTERLOCK else "failure"
+                title = f"gainbench: {outcome.path.name} is {outcome.status}"
+                notices.tell(event, title, str(outcome.error), _figure(outcome))
+            if outcome.exit_code and (outcome.exit_code in (ABORTED, INTERLOCK) or not keep_going):
                 break
-            report(f"{run.name}: {run.measurement}, {run.points} points")
-            try:
-                outcome = go_on(run.path, bench_file, report, quiet=quiet)
-            except BenchError as error:  # it could not even begin
-                outcome = Outcome(run.path, run.status, 0, error, error.exit_code)
-                _set_aside(queue, run.path, error, report)
-        outcomes.append(outcome)
-        if outcome.error is not None:
-            report(f"gainbench: {outcome.error}")
-        report(f"{outcome.path}: {outcome.status}, {outcome.records} records")
-        if outcome.exit_code in (ABORTED, INTERLOCK) or (outcome.exit_code and not keep_going):
-            break
-        if any(one.path == outcome.path for one in queue.runs()):
-            report(f"{outcome.path} could not be started and still waits: the queue stops")
-            break
-    return Emptied(outcomes, _exit_code(outcomes), sum(run.waits for run in queue.runs()))
+            if any(one.path == outcome.path for one in queue.runs()):
+                report(f"{outcome.path} could not be started and still waits: the queue stops")
+                break
+        emptied = Emptied(outcomes, _exit_code(outcomes), _waiting(queue))
+        well = sum(one.exit_code == 0 for one in outcomes)
+        title = f"gainbench: the queue is over: {well} of {len(outcomes)} runs finished"
+        body = "\n".join(f"{one.path.name}: {one.status}" for one in outcomes)
+        figure = _figure(outcomes[-1]) if outcomes else None
+        notices.tell("finish", title, body, figure, good=emptied.exit_code == 0)
+    finally:
+        notices.close()
+    return emptied
+
+
+def _next(
+    queue: Queue, report: Callable[[str], None], bench_file: Path | None, quiet: bool
+) -> Outcome | None:
+    """Carry out the next run; None if none waits."""
+    with queue.taken() as run:
+        if run is None:
+            return None
+        report(f"{run.name}: {run.measurement}, {run.points} points")
+        try:
+            return run_queued(run.path, report, bench_file=_bench_of(run, bench_file), quiet=quiet)
+        except BenchError as error:  # it could not even begin
+            _set_aside(queue, run.path, error, report)
+            return Outcome(run.path, "failed", 0, error, error.exit_code)
+
+
+def _bench_of(run: QueuedRun, bench_file: Path | None) -> Path | None:
+    """Return the bench file if the run was queued with it: as it is now, it counts."""
+    if bench_file is None or not run.bench_file:
+        return None
+    same = Path(run.bench_file).resolve() == bench_file.resolve()
+    return bench_file if same else None
+
+
+def _forget_where(error: BaseException | None) -> None:
+    """Let go of the frames that an error came through: they hold a whole bench in memory."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _waiting(queue: Queue) -> int:
+    return sum(run.waits for run in queue.runs())
+
+
+def _figure(outcome: Outcome) -> Callable[[Path], bool] | None:
+    if not outcome.records:
+        return None
+
+    def draw(path: Path) -> bool:
+        from procedures.nights.figure import draw_run
+
+        return draw_run(outcome.path, path)
+
+    return draw
 
 
 def _set_aside(queue: Queue, path: Path, error: BenchError, report: Callable[[str], None]) -> None:
@@ -78,7 +137,7 @@ def _set_aside(queue: Queue, path: Path, error: BenchError, report: Callable[[st
     from procedures.running.runfile import mark_status
 
     try:
-        mark_status(path, "failed", [(0.0, "error", f"failed: {error}")])
+        mark_status(path, "failed", [(time.time(), "error", f"failed: {error}")])
     except Exception as problem:
         report(f"{path} could not be marked failed: {problem}")
         queue.drop(path)

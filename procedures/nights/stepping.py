@@ -26,7 +26,7 @@ from procedures.nights.forecast import roles_of, size_of, used_of
 from procedures.nights.telling import Teller, duration
 from procedures.running.describe import Description, describe_queued
 from procedures.running.interlock import Interlock
-from procedures.running.problems import DiskFull, WriteFailed
+from procedures.running.problems import WriteFailed
 from procedures.running.room import need_space
 from procedures.running.runfile import RunFile, create_queued
 from procedures.running.runner import ABORTED, Outcome
@@ -78,7 +78,7 @@ class Stepping:
 
         Raises:
             Stopped: the operator, or the system, asked for an end; noted, too.
-            WriteFailed, DiskFull: the journal or the run file could not be written.
+            WriteFailed: the journal or the run file could not be written.
         """
         state = replace(state, status=RUNNING, begun_s=state.begun_s or self.clock.now())
         self.folder.note("step", self.clock.now(), step=step.number, name=step.name)
@@ -92,9 +92,11 @@ class Stepping:
                 code = outcome.exit_code
             except LeftOut as why:
                 return self.result(step, replace(state, status=LEFT_OUT, reason=str(why)))
-            except (WriteFailed, DiskFull) as problem:
+            except (WriteFailed, OSError) as problem:
                 self._give_up(step, state, problem)
-                raise
+                if isinstance(problem, WriteFailed):
+                    raise
+                raise WriteFailed(f"{self.folder.path} cannot be used ({problem})") from problem
             except BenchError as problem:
                 error, code = problem, problem.exit_code
             except (Stopped, KeyboardInterrupt):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -536,7 +537,7 @@ def _close(
     level = "info" if status == "finished" else "error"
     if file.writer is None:
         try:
-            mark_status(file.path, status, [*file.waiting, (moment or 0.0, level, text)])
+            mark_status(file.path, status, [*file.waiting, (moment or time.time(), level, text)])
         except Exception as problem:
             file.report(f"the run file could not be marked {status}: {problem}")
         return records, None
