@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from instruments.clock import Clock, VirtualClock
 from sim_drivers.beam import Passage, Pump, Source
@@ -320,7 +321,7 @@ class World:
 
     def shot_electrons(
         self, first: int, count: int, pixels: int, pixel_pitch_um: float
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[npt.NDArray[np.float32], FloatArray]:
         """Return what single shots give: photo-electrons (count, pixels) and energies (count,).
 
         first: number of the first shot of the laser. The energies (J) are those at the pick-off.
@@ -338,7 +339,7 @@ class World:
             self.source.shot_time_s(first) - half, self.source.shot_time_s(first + count) - half
         ):
             lit[begun - first : begun - first + shots] = True
-        electrons = np.zeros((count, pixels))
+        electrons = np.zeros((count, pixels), dtype=np.float32)
         fluence = energies[lit] * (1e6 / self._area_cm2)
         if len(fluence):
             nodes = np.linspace(fluence.min(), fluence.max() + 1e-9, _SHOT_NODES)
@@ -353,7 +354,7 @@ class World:
                     row += self.dispersion.lines(edges, pixel_pitch_um, lines)
             place = (fluence - nodes[0]) / (nodes[1] - nodes[0])
             share = np.maximum(1.0 - np.abs(place[:, None] - np.arange(_SHOT_NODES)), 0.0)
-            electrons[lit] = share @ light
+            electrons[lit] = share.astype(np.float32) @ light.astype(np.float32)
         self.advance(self.clock.now())
         return electrons, energies * self.pump.pick_off_ratio
 

@@ -85,14 +85,17 @@ class SimulatedShots:
         )
         rng = generator(self.seed, "line camera", first)
         noise = rng.standard_normal(electrons.shape, dtype=np.float32)
-        variance = electrons + (_GAIN_E * _READ_NOISE) ** 2
-        seen = electrons + noise * np.sqrt(variance)
         few = electrons.max(axis=0) < _MANY_E
+        seen = np.sqrt(electrons + np.float32((_GAIN_E * _READ_NOISE) ** 2))
+        seen *= noise
+        seen += electrons
         if few.any():
             own = rng.poisson(electrons[:, few])
             seen[:, few] = own + _GAIN_E * _READ_NOISE * noise[:, few]
-        counts = np.rint(seen / _GAIN_E + _OFFSET)
-        frames[:] = np.clip(counts, 0.0, self.saturation_counts).astype(np.uint16)
+        seen /= _GAIN_E
+        seen += _OFFSET + 0.5  # the cast below cuts off
+        np.clip(seen, 0.0, self.saturation_counts, out=seen)
+        np.copyto(frames, seen, casting="unsafe")
         energies[:] = true_J * (1.0 + _ENERGY_NOISE * rng.standard_normal(len(frames)))
 
     def fault(self, kind: str, active: bool) -> None:
