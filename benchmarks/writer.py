@@ -1,11 +1,14 @@
-"""How many records a second the run file takes: `python benchmarks/writer.py`.
+"""How many records a second the run file takes: `python benchmarks/writer.py [--long N]`.
 
 Beside it, in the same run, what plain h5py does when it is handed whole blocks: no journal, no
-checks, one flush at the end. `durable` counts until the last record is on disk.
+checks, one flush at the end. `durable` counts until the last record is on disk. `--long` writes N
+records of 3 numbers instead, and says now and then what memory they take and how long the writer's
+thread needs for a group of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -77,7 +80,42 @@ def plain(folder: Path, records: list[dict[str, Any]], pixels: int) -> float:
     return len(records) / (time.perf_counter() - begun)
 
 
+def long_run(count: int) -> None:
+    """Write `count` records; print memory and the time of a group at every tenth."""
+    import psutil
+
+    header = RunHeader("power-sweep", "Benchmark", "", {}, [], created_s=1.7e9)
+    times: list[float] = []
+    own = RunWriter._write_rows
+
+    def write_rows(self: RunWriter, records: Any) -> None:
+        begun = time.thread_time()
+        own(self, records)
+        if len(records) > 100:
+            times.append((time.thread_time() - begun) / len(records))
+
+    RunWriter._write_rows = write_rows  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as name:
+        start = RunStart(1.7e9, columns(0)[:3], (), signal="c1", plot_axes=("c0",))
+        writer = RunWriter.start(create_queued(Path(name), header), start)
+        for number in range(count):
+            writer.append({"c0": float(number), "c1": 1.0, "c2": 2.0})
+            if number % (count // 10) == count // 10 - 1:
+                writer.wait_durable(60.0)
+                megabytes = psutil.Process().memory_info().rss / 1e6
+                us = 1e6 * sorted(times)[len(times) // 2]
+                print(f"{number + 1:>12,} records: {megabytes:.0f} MB, {us:.2f} us each to write")
+                times.clear()
+        writer.close("finished")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", type=int, help="so many records of 3 numbers instead")
+    chosen = parser.parse_args()
+    if chosen.long:
+        long_run(chosen.long)
+        return
     rng = np.random.default_rng(1)
     for count, pixels in ((20_000, 0), (5_000, PIXELS), (200_000, 0), (20_000, PIXELS)):
         records: list[dict[str, Any]] = [
