@@ -24,6 +24,7 @@ _AGREE = 2.5  # standard errors of the difference
 _LEAST_WEIGHT = 3.0  # a channel over its noise
 _CALM = 0.01  # noise of the smoothed top, relative, that picks no wrong channel
 _INSIDE = 0.97
+_STEADY = 0.005  # noise of a channel, relative
 _SIGNIFICANT = 5.0
 _RIVAL_SIGMA, _VALLEY_SIGMA = 2.0, 3.0
 
@@ -53,18 +54,20 @@ def highest_point(
     wide_enough = [level for level in _FIRST if _count(smooth, level, top) >= _LEAST_CHANNELS]
     if not wide_enough:
         return None
-    found: list[Part] = []  # the widest first, each narrower one where the last is high
+    # Where noise cannot move the top, the spectrum itself says what is high; else the last fit.
+    steady = float(sigma[top]) < _STEADY * float(smooth[top])
+    found: list[Part] = []  # the widest first
     for level in (wide_enough[0], *_LEVELS):
-        if found:
+        if found and not steady:
             last = found[-1]
             inside = last.curve > level * float(last.curve.max())
             near = _around(inside, int(np.argmax(last.curve)))
             start = last.channels.start
             channels = slice(start + near.start, start + near.stop)
-            if channels == last.channels:
-                continue
         else:
             channels = _around(smooth > level * smooth[top], top)
+        if found and channels == found[-1].channels:
+            continue
         if channels.start == 0 or channels.stop == len(light):
             continue
         part = fitted(wavelength_nm, light, sigma, channels)
@@ -77,15 +80,17 @@ def highest_point(
             found.append(part)
     for wide in range(len(found)):
         if all(_agree(found[wide], narrow) for narrow in found[wide + 1 :]):
-            return _with_shape(found, wide), smooth
+            return _with_shape(found, wide, wavelength_nm), smooth
     return None
 
 
-def _with_shape(found: Sequence[Part], chosen: int) -> Part:
+def _with_shape(found: Sequence[Part], chosen: int, wavelength_nm: FloatArray) -> Part:
     """Return a part whose error holds that of its shape, as the wider parts tell it."""
     part = found[chosen]
     if chosen:  # the last that does not agree with narrower ones, and the one before it
         shape = max(abs(one.peak_nm - part.peak_nm) for one in found[max(chosen - 2, 0) : chosen])
+        # Of two humps the wider part may tell the other: the peak is inside the chosen one.
+        shape = min(shape, float(np.ptp(wavelength_nm[part.channels])))
         part = replace(part, sigma_nm=float(np.hypot(part.sigma_nm, shape)))
     return part
 

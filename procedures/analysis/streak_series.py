@@ -21,6 +21,7 @@ from procedures.analysis.results import Analysis, Result
 from procedures.analysis.streak_image import SAMPLE, Curve, GatedSpectrum, StreakData, time_course
 
 _LIKE_THE_RESPONSE = 1.5  # times its fall to 1/e
+_SHAPE_UNC = 0.01  # of the response's own fall, as rows of a third of its width tell it
 _REACH_SIGMA = 2.0
 _UNITS = {
     "early_peak_nm": "nm",
@@ -114,7 +115,8 @@ def _decay(
         total += (other.time_ps - time) ** 2 if other is not None else 0.0
     error = float(np.sqrt(total))
     if time < _LIKE_THE_RESPONSE * own:
-        unsure = float(np.hypot(min(error, 0.5 * own), colour.width_sigma * own))
+        shape = float(np.hypot(colour.width_sigma, _SHAPE_UNC)) * own
+        unsure = float(np.hypot(min(error, 0.5 * own), shape))
         return max(time, own) + 2.0 * unsure, None
     return (time, error) if error < 0.5 * time else (None, None)
 
