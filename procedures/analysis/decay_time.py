@@ -19,6 +19,7 @@ from procedures.analysis.results import FloatArray
 from procedures.analysis.streak_image import Curve
 
 _SMALL_STEP = 0.02  # of the logarithm of a lifetime
+_LARGEST_ERROR = 0.5
 _NEGLIGIBLE = 1e-3  # of the weight of all fits
 _FASTEST = 0.15  # of the response's width: faster exponentials are as good as prompt light
 _BEFORE, _STEP = 0.5, 0.025  # widths of the response
@@ -129,11 +130,18 @@ def shown_time(
             continue
         time = reader.read(fit.amplitudes[0], fit.lifetimes_ps)
         if time is None:
-            return None
+            continue
         error = _error_of_time(fit, reader, time) if like is None else 0.0
         told.append((float(weight), time, error))
         counted.append(number)
+    if not told:
+        return None
     share, times, errors = np.array(told).T
+    # Prompt light beside nothing prompt is told by nothing: its fit's error is boundless.
+    told_well = errors < _LARGEST_ERROR * times
+    if told_well.any():
+        share = np.where(told_well, share, 0.0)
+        counted = [number for number, well in zip(counted, told_well, strict=True) if well]
     mean = float(share @ times / share.sum())
     variance = float(share @ (errors**2 + (times - mean) ** 2) / share.sum())
     return Shown(mean, float(np.sqrt(variance)), tuple(counted))
