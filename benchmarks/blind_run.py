@@ -86,7 +86,7 @@ def take_all(
             else:
                 suspects = list(under_way.values())
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:

@@ -3,6 +3,7 @@ the command with a real run, with a measurement that fails, and with Ctrl-C."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from procedures.commands.reproduce import _display
 from procedures.reproducing import crew
 from procedures.reproducing.chapters import CHAPTERS, Chapter, Plate, Run, plate_order
 from procedures.reproducing.html import write_html
@@ -206,6 +208,22 @@ def test_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
     assert "aborted" in told and "Traceback" not in told
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_terminal_shows_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with _display(list(CHAPTERS[:2]), quiet=False) as (began, ended):
+        began(CHAPTERS[0])
+        began(CHAPTERS[1])
+        runs = [RunOutcome(CHAPTERS[0].runs[0], error="[no] light")]
+        ended(CHAPTERS[0], ChapterOutcome(runs, []))
+    shown = terminal.getvalue()
+    assert "FAILED: [no] light" in shown and "1/5" in shown
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:

@@ -161,22 +161,22 @@ def _display(chapters: list[Chapter], *, quiet: bool) -> Iterator[tuple[Began, E
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[ended]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
     ) as bar:
-        whole = bar.add_task("all runs", total=total)
+        whole = bar.add_task("all runs", total=total, ended=f"0/{total}")
         rows: dict[str, Any] = {}
 
         def begin(chapter: Chapter) -> None:
             names = dict.fromkeys(run.measurement for run in chapter.runs)
-            rows[chapter.key] = bar.add_task(", ".join(names), total=None)
+            rows[chapter.key] = bar.add_task(", ".join(names), total=None, ended="")
 
         def end(chapter: Chapter, outcome: ChapterOutcome) -> None:
             bar.remove_task(rows.pop(chapter.key))
             for line in lines_of(outcome):
                 bar.console.print(line, markup=False, highlight=False)
-            bar.update(whole, completed=done[0])
+            bar.update(whole, completed=done[0], ended=f"{done[0]}/{total}")
 
         yield begin, end
 
