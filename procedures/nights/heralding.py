@@ -37,6 +37,7 @@ class Herald:
         self._period_s = 3600.0 * table.sign_of_life_h
         self._last_s = now()
         self._last_file: Path | None = None
+        self._drawn: tuple[Path, bytes] | None = None
 
     def __enter__(self) -> Herald:
         return self
@@ -108,6 +109,11 @@ class Herald:
         def draw(path: Path) -> bool:
             from procedures.nights.figure import draw_run
 
-            return draw_run(file, path)
+            if self._drawn is None or self._drawn[0] != file:
+                drawn = path.read_bytes() if draw_run(file, path) else b""
+                self._drawn = (file, drawn)  # the end of the night often shows the same once more
+            elif self._drawn[1]:
+                path.write_bytes(self._drawn[1])
+            return bool(self._drawn[1])
 
         return draw
