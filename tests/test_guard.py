@@ -121,37 +121,41 @@ def test_kill_9_in_the_middle_of_an_exposure_leaves_no_light(
         assert bench.instruments["shutter"].status().text == "closed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_signals_end_a_run_safely_with_130(tmp_path: Path, number: int) -> None:
-    (tmp_path / "b.toml").write_text("[simulation]\nclock = 'wall'\nspeed = 20.0\n")
-    words = ["run", "power-sweep", "--bench", "b.toml", *LONG, "--set", "points=500"]
-    run = gainbench(tmp_path, *words)
-    while not (found := find(tmp_path / "runs")) or found[0].status()["state"] != "running":
-        assert run.poll() is None
+def begun(folder: Path, **more: Any) -> subprocess.Popen[str]:
+    """Return a run on the wall clock that takes records."""
+    (folder / "b.toml").write_text("[simulation]\nclock = 'wall'\nspeed = 50.0\n")
+    words = ["run", "power-sweep", "--bench", "b.toml", *LONG, "--set", "points=900"]
+    run = gainbench(folder, *words, **more)
+    while not (found := find(folder / "runs")) or found[0].status()["state"] != "running":
+        assert run.poll() is None, run.communicate()
         time.sleep(0.1)
-    run.send_signal(number)
-    _, said = run.communicate(timeout=30.0)
-    assert run.returncode == 130, said
-    (path,) = (tmp_path / "runs").glob("*.h5")
+    return run
+
+
+def ended(folder: Path) -> None:
+    (path,) = (folder / "runs").glob("*.h5")
     with RunFile(path) as file:
         assert (file.status, file.log[-1][2]) == ("aborted", "aborted by the operator")
-    assert not list((tmp_path / "runs").glob("*.lock"))
+    assert not list((folder / "runs").glob("*.lock"))
 
 
-def test_a_closed_terminal_ends_a_run_safely(served: Served, tmp_path: Path) -> None:
+def test_a_signal_ends_a_run_safely_with_130(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate(timeout=30.0)
+    assert run.returncode == 130, said
+    ended(tmp_path)
+
+
+def test_a_closed_terminal_ends_a_run_safely(tmp_path: Path) -> None:
     import pty
 
     master, slave = pty.openpty()
-    run = start(
-        served, tmp_path, stdin=slave, stderr=slave, start_new_session=True, preexec_fn=_own_tty
-    )
+    run = begun(tmp_path, stdin=slave, stderr=slave, start_new_session=True, preexec_fn=_own_tty)
     os.close(slave)
     os.close(master)  # the window is closed: hang-up, and nothing can be written any more
     assert run.wait(30.0) == 130
-    assert not served.lit()
-    (path,) = tmp_path.glob("*.h5")
-    with RunFile(path) as file:
-        assert file.status == "aborted"
+    ended(tmp_path)
 
 
 def _own_tty() -> None:

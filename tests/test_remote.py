@@ -37,7 +37,9 @@ WALL = "[simulation]\nclock = 'wall'\nspeed = 20.0\n"
 class Run:
     """A run in a thread of its own."""
 
-    def __init__(self, folder: Path, text: str = WALL, **values: Any) -> None:
+    def __init__(
+        self, folder: Path, text: str = WALL, out: Path | None = None, **values: Any
+    ) -> None:
         self.control = Control()
         self.outcome: Outcome | None = None
         self.records: list[float] = []
@@ -50,7 +52,7 @@ class Run:
                 {**QUICK, **values},
                 parsed,
                 Description("film", "A1"),
-                folder,
+                out or folder,
                 lambda _line: None,
                 control=self.control,
                 listener=self,
@@ -211,6 +213,17 @@ def test_a_waiting_file_is_carried_out_on_an_open_bench_which_stays_open(tmp_pat
             assert one.records("shots_on_sample")[-1] < 1.5 * two.records("shots_on_sample")[-1]
     with pytest.raises(Exception, match="finished"):
         run_queued(first, print)
+
+
+def test_a_run_whose_file_is_elsewhere_is_found_by_its_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    run = Run(tmp_path, out=tmp_path / "out", points=100)
+    assert run.begun.wait(30.0)
+    (far,) = find(tmp_path / "runs")
+    assert far.path.parent == (tmp_path / "out").resolve()
+    far.abort()
+    assert run.end().exit_code == 130
+    assert find(tmp_path / "runs") == []
 
 
 def test_two_never_carry_out_one_file(tmp_path: Path) -> None:

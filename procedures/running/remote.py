@@ -8,8 +8,11 @@ import.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from instruments.errors import BenchError
+from instruments.holding import state_folder
 from procedures.running import lock
 
 _PATIENCE_S = 5.0
@@ -145,14 +149,45 @@ def remote(path: Path) -> RemoteRun:
 
 
 def find(data_dir: Path) -> list[RemoteRun]:
-    """Return the runs that go on in a folder and its nights; not those of other users and hosts."""
-    found = []
-    for one in sorted([*data_dir.glob("*.h5.lock"), *data_dir.glob("*_night_*/*.h5.lock")]):
-        try:
-            found.append(remote(one.with_name(one.name.removesuffix(".lock"))))
-        except NotRunning:
-            continue
-    return found
+    """Return the runs that go on in a folder and its nights, or have it as theirs from elsewhere.
+
+    Those of other users and hosts are left out.
+    """
+    locks = [*data_dir.glob("*.h5.lock"), *data_dir.glob("*_night_*/*.h5.lock")]
+    paths = [one.with_name(one.name.removesuffix(".lock")) for one in locks]
+    for note in _notes().glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(note.read_text(encoding="utf-8"))
+            if Path(told["data_dir"]) == data_dir.resolve():
+                paths.append(Path(told["file"]))
+    found = {}
+    for path in sorted(paths):
+        if path.resolve() not in found:
+            with contextlib.suppress(NotRunning):
+                found[path.resolve()] = remote(path)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def announced(path: Path, data_dir: Path) -> Iterator[None]:
+    """Leave a note of a run whose file is not in its data folder, so that `find` finds it."""
+    note: Path | None = None
+    if path.resolve().parent != data_dir.resolve():
+        note = _notes() / f"{os.getpid()}-{threading.get_ident()}.json"
+        told = {"file": str(path.resolve()), "data_dir": str(data_dir.resolve())}
+        with contextlib.suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(told), encoding="utf-8")
+    try:
+        yield
+    finally:
+        if note is not None:
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
+
+
+def _notes() -> Path:
+    return state_folder() / "running"
 
 
 def _decoded(sent: dict[str, Any]) -> Any:

@@ -30,6 +30,7 @@ from procedures.running.interlock import Interlock
 from procedures.running.ledger import Ledger, RunDose
 from procedures.running.planned_room import PlannedRoom
 from procedures.running.recovering import AT_START, WAITS_S, Recovery
+from procedures.running.remote import announced
 from procedures.running.rewrite import clear_away
 from procedures.running.runfile import RunFile, RunWriter, WriteFailed, mark_status, resume_writer
 from procedures.running.signals import Signals, Stopped
@@ -179,6 +180,7 @@ def carry_out(
         except OSError as error:
             raise WriteFailed(f"{path} cannot be written ({error})") from error
         clear_away(path)
+        held.enter_context(announced(path, config.data_dir))
         followers.server = server
         file = _File(path, report, followers)
         outcome = _carry_out(
