@@ -144,12 +144,15 @@ def replay(seconds: float) -> None:
     source = Replayed(folder, seconds)
     window.run_pane.follow(source)
     gaps: list[float] = []
-    last = [time.perf_counter()]
+    own: list[float] = []
+    last, worked = [time.perf_counter()], [time.thread_time()]
 
     def beat() -> None:
         now = time.perf_counter()
+        work = time.thread_time()
         gaps.append(now - last[0])
-        last[0] = now
+        own.append(work - worked[0])
+        last[0], worked[0] = now, work
 
     timer = QtCore.QTimer()
     timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
@@ -174,7 +177,7 @@ def replay(seconds: float) -> None:
             )
         )
     busy = (after.user + after.system - before.user - before.system) / took
-    blocked = np.sort(1000.0 * np.array(gaps))
+    blocked, busy_ms = np.sort(1000.0 * np.array(gaps)), 1000.0 * np.array(own)
     print(f"spectra at 1 kHz: {source.total} in {took:.1f} s, the source at most "
           f"{1000.0 * source.late_s:.0f} ms late")  # fmt: skip
     print(f"  drawn: {frames:.1f} frames/s")
@@ -182,6 +185,10 @@ def replay(seconds: float) -> None:
     print(
         f"  window's thread between two events: median {np.median(blocked):.1f} ms, "
         f"99.9 % below {np.quantile(blocked, 0.999):.1f} ms, longest {blocked[-1]:.1f} ms"
+    )
+    print(
+        f"  of that its own work (what a free core would leave): 99.9 % below "
+        f"{np.quantile(busy_ms, 0.999):.1f} ms, longest {busy_ms.max():.1f} ms"
     )
     print(f"  processor: {busy:.2f} cores for window, source and writer together")
     leave(window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from PyQt5 import QtWidgets
 
@@ -11,9 +12,11 @@ from gui import manual, theme
 from gui.fields import Dot, QuantityEdit, button, label
 from gui.snapshot import BAD, BUSY, InstrumentView
 from gui.words import ROLE_NAMES, age, plain
-from instruments.bench import Bench
 
-Ask = Callable[[str, Callable[[Bench], object], str], None]
+if TYPE_CHECKING:
+    from instruments.bench import Bench
+
+Ask = Callable[[str, Callable[[Any], object], str], None]
 """(what, deed, role): has a deed done in the bench's thread."""
 
 _STALE_S = 6.0

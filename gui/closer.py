@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PyQt5 import QtCore
 
 from gui.manual import shut_shutter
-from instruments.bench import Bench
+
+if TYPE_CHECKING:
+    from instruments.bench import Bench
 
 
 class ShutterCloser(QtCore.QObject):

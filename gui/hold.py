@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instruments.bench import Bench
 from instruments.errors import InstrumentError, InterlockTripped
 from instruments.roles import Identity, Limits, Setting, Shutter, Status
-from procedures.measurement import Measurement, Point, Record
 from procedures.running.signals import Stopped
+
+if TYPE_CHECKING:
+    from instruments.bench import Bench
+    from procedures.measurement import Measurement, Point, Record
 
 
 class ShutterHeld(InterlockTripped):

@@ -5,12 +5,14 @@ Called in the bench's thread with the open bench. Each returns a line for the lo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gui.words import plain, significant
-from instruments.bench import Bench
 from instruments.errors import LimitError, NotReady
 from instruments.roles import Cryostat, Limits, StreakCamera
+
+if TYPE_CHECKING:
+    from instruments.bench import Bench
 
 
 def open_shutter(bench: Bench) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt5 import QtCore, QtWidgets
 
 from gui import theme
 from gui.fields import button, label
-from gui.form import ParameterForm
 from gui.words import count, duration, significant
 from instruments.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gui.form import ParameterForm
 
 
 class MeasurePane(QtWidgets.QWidget):
@@ -123,6 +125,8 @@ class MeasurePane(QtWidgets.QWidget):
 
     def show_class(self, name: str, kind: Any) -> None:
         """Show the form of a measurement that was chosen."""
+        from gui.form import ParameterForm  # late: the window is shown before
+
         if name != self.name:
             return
         if self.form is not None:

@@ -7,14 +7,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gui.rundata import RunData
 from gui.snapshot import BAD, BUSY, OK, WARN, BeamView, BenchView, InstrumentView
 from gui.words import prefixed, significant
-from instruments.bench import Bench
 from instruments.errors import BenchError
 from instruments.roles import Limits
+
+if TYPE_CHECKING:
+    from instruments.bench import Bench
 
 _ADVICE = {
     "NoReply": "check its power and cable; it is asked again and its link reopened",
@@ -35,7 +37,8 @@ def look(bench: Bench, role: str) -> InstrumentView:
     now = time.monotonic()
     try:
         identity = str(instrument.identity)
-        found: dict[str, Any] = _BY_ROLE.get(role, _plain)(bench, instrument)
+        ask: Callable[[Any, Any], dict[str, Any]] = _BY_ROLE.get(role, _plain)
+        found = ask(bench, instrument)
     except BenchError as error:
         return InstrumentView(
             role, BAD, _short(str(error)), time_s=now, since_s=now, advice=advice_for(error)
@@ -162,7 +165,7 @@ def _cryostat(bench: Bench, cryostat: Any) -> dict[str, Any]:
     }
 
 
-_BY_ROLE: dict[str, Callable[[Bench, Any], dict[str, Any]]] = {
+_BY_ROLE: dict[str, Callable[[Any, Any], dict[str, Any]]] = {
     "shutter": _shutter,
     "attenuator": _attenuator,
     "stripe": _stripe,

@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt5 import QtCore
 
 from gui.hold import Hold, guarded, take_again
 from gui.rundata import RunData
 from instruments.errors import BenchError
-from procedures.measurement import Control, Forecast, Measurement
+
+if TYPE_CHECKING:
+    from procedures.measurement import Forecast, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +35,23 @@ IDLE, STARTING, RUNNING, PAUSING, PAUSED, ABORTING = (
 )
 
 
-class _WatchedControl(Control):
-    """Tells when the run has really come to its pause."""
+def _watched_control() -> Any:
+    """Return a Control that tells when the run has really come to its pause."""
+    from procedures.measurement import Control  # late: the window is shown before
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting = False
-
-    def wait(self, timeout_s: float) -> bool:
-        """See Control."""
-        self.waiting = True
-        ended = super().wait(timeout_s)
-        if ended:
+    class WatchedControl(Control):
+        def __init__(self) -> None:
+            super().__init__()
             self.waiting = False
-        return ended
+
+        def wait(self, timeout_s: float) -> bool:
+            self.waiting = True
+            ended = super().wait(timeout_s)
+            if ended:
+                self.waiting = False
+            return ended
+
+    return WatchedControl()
 
 
 class RunningRun(QtCore.QObject):
@@ -66,7 +71,7 @@ class RunningRun(QtCore.QObject):
         self.forecast: Forecast | None = None
         self.hold = Hold()
         self.percent = 0.0
-        self._control = _WatchedControl()
+        self._control: Any = None
         self._thread: threading.Thread | None = None
         self._began_s = 0.0
         self._first = 0
@@ -103,7 +108,7 @@ class RunningRun(QtCore.QObject):
         self.percent = 0.0
         self._paused_s, self._pause_began_s = 0.0, None
         self.hold.release()
-        self._control = _WatchedControl()
+        self._control = _watched_control()
         self._bench = bench
         self._thread = threading.Thread(target=self._work, name="run", daemon=True)
         self._thread.start()
