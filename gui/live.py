@@ -80,8 +80,8 @@ class LiveView(QtWidgets.QWidget):
         values = QtWidgets.QHBoxLayout()
         values.setSpacing(size(22))
         self.values: dict[str, QtWidgets.QLabel] = {}
-        for key, title in (("peak", "PEAK"), ("width", "WIDTH (FWHM)"), ("top", "BRIGHTEST"),
-                           ("sum", "REGION"), ("exposure", "EXPOSURE")):  # fmt: skip
+        titles = {"peak": "PEAK", "width": "WIDTH (FWHM)", "top": "BRIGHTEST", "sum": "REGION"}
+        for key, title in titles.items():
             block = QtWidgets.QVBoxLayout()
             block.setSpacing(0)
             caption = label(title, "title")

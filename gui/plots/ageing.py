@@ -27,7 +27,7 @@ class AgeingView(MeasurementView):
         self.add([self.spectrum], [self.growth, self.rise], stretch=(4, 5))
         self._line = self.spectrum.curve(0)
         self.spectrum.follow(self._line)
-        self.growth.legend("below")
+        self.growth.legend()
         self._days: dict[float, Any] = {}
         self._thresholds = self.rise.curve(0, symbol="o", line=True, width=1.2)
         self._net = NetSpectra()

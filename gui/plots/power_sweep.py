@@ -32,7 +32,7 @@ class PowerSweepView(MeasurementView):
             colour="bad", line=False, symbol="s", size=4.0, name=""
         )
         self.spectrum.follow(self._line)
-        self.growth.legend("below")
+        self.growth.legend()
         self._points = self.growth.curve(0, symbol="o", line=False, name="whole band", size=6.5)
         self._bad = self.growth.curve(colour="bad", symbol="x", line=False, size=10)
         self._broad = self.growth.curve(

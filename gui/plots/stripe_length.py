@@ -31,7 +31,7 @@ class StripeLengthView(MeasurementView):
         self.add([self.spectrum], [self.growth, self.gain], stretch=(4, 5))
         self._line = self.spectrum.curve(0)
         self.spectrum.follow(self._line)
-        self.growth.legend("below")
+        self.growth.legend()
         self._scans = {
             scan: self.growth.curve(series, symbol=symbol, line=False, name=name)
             for scan, name, symbol, series in _SCANS
