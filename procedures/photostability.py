@@ -36,6 +36,7 @@ WINDOWS = ("band", "peak", "wing")
 # lies at the peak or to its red.
 _BAND, _WING = (-1.6, 1.9), (-1.2, -0.55)
 _LOOK_FRAMES = 5
+_BLOCK_SHARE = 0.8  # of a block's time for its exposure; reading the energy takes the rest
 
 
 class Photostability(SpectrumSeries):
@@ -303,6 +304,10 @@ class Photostability(SpectrumSeries):
         spectrograph, pump = bench.need_spectrograph(), bench.pump
         if not light.on:
             self._background = None  # hours old when the next one is wanted
+            # Weak light asks for more time than a block has: then it would outlast the plan.
+            block_s = float(self.shots_per_record) / bench.pump.source.repetition_rate_Hz
+            most_s = self._whole_shots(_BLOCK_SHARE * block_s / self.frames)
+            self._exposure_s = min(self._exposure_s, most_s)
             spectrograph.set_exposure_s(self._exposure_s)
             light.fluence_uJ_cm2 = point["fluence_uJ_cm2"]  # until it is measured
         counted = pump.shots

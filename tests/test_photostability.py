@@ -368,7 +368,7 @@ def test_what_the_records_do_not_support_is_null() -> None:
     for change, words in (
         ({"saturated": legs == EXPOSURE}, "usable records"),
         ({"background": np.full_like(data.background, np.nan)}, "dark frame"),
-        ({"leg": np.where((legs == BEFORE) | (legs == AFTER), LOW, legs)}, "local sweeps"),
+        ({"leg": np.where((legs == BEFORE) | (legs == AFTER), 9, legs)}, "local sweeps"),
     ):
         analysis = analyze_photostability(replace(data, **change))
         assert analysis.results["retained_fraction"].value is None

@@ -33,6 +33,7 @@ _LEAST_ABOVE, _LEAST_BELOW = 3, 2
 _STRONG = 0.02  # of the brightest mode's light at the top: the others follow the laser's law badly
 _BRIGHT = 0.5  # of the highest fluence: records in which modes are looked for
 _WORST = 0.25
+_FAR = 3.0  # beyond the series by this factor a fitted threshold is none
 _MISFIT = 3.0
 _EYE = (0.1, 0.6)
 
@@ -136,6 +137,13 @@ def _threshold(
     lowest = float(np.exp(gain.ln_threshold))
     fluence = data.fluence_mJ_cm2
     above, below = fluence > REACH * lowest, fluence < BELOW * lowest
+    if not fluence.min() / _FAR < lowest < fluence.max() * _FAR:
+        warnings.append(
+            f"the modes grow without a kink from {fluence.min():.3g} to {fluence.max():.3g} "
+            "mJ/cm^2: all of the series is below the threshold, or all of it above; no threshold "
+            "is stated"
+        )
+        return None, wide
     if above.sum() < _LEAST_ABOVE or below.sum() < _LEAST_BELOW:
         warnings.append(
             f"the threshold seems to lie near {lowest:.3g} mJ/cm^2: {int(below.sum())} records are "

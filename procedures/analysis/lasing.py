@@ -25,6 +25,7 @@ _GROWN = 0.15  # of a mode's brightest light
 _LEAST_GROWN = 3  # records with more than that, from which a mode's start is taken
 _MODEL_FLOOR = 0.003  # relative: no aperture holds the same share of a line at every record
 _OUTLIER = 6.0
+_FARTHEST = 50.0  # of a logarithm
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,12 @@ def _split(
     theta: FloatArray, curves: LightCurves
 ) -> tuple[float, FloatArray, FloatArray, FloatArray]:
     modes = curves.light.shape[1]
+    inside = np.clip(theta, -_FARTHEST, _FARTHEST)  # a step of the search may go anywhere
     return (
         float(np.exp(np.clip(theta[0], *np.log(_BETA)))),
-        np.exp(theta[1 : 1 + modes]),
-        np.exp(theta[1 + modes : 1 + 2 * modes]),
-        theta[1 + 2 * modes :],
+        np.exp(inside[1 : 1 + modes]),
+        np.exp(inside[1 + modes : 1 + 2 * modes]),
+        inside[1 + 2 * modes :],
     )
 
 

@@ -33,9 +33,14 @@ UNITS = {
 }
 _BINS = 240
 _LEAST_BLOCKS = 4
+_LEAST_ROWS = 3  # of a local sweep
 _CLIP = 5.0  # robust sigmas: a cosmic ray in one of the windows
 _DIRECT_TERM = 0.2  # of what taking off the other light changes: it is not known better
 _UNSWEPT_TERM = 0.6  # sigma of s after - s before in units of ln retained, where not measured
+_LEAST_SHARE = 0.15  # of the band: less stimulated light is as good as none, whatever its error
+_LEAST_SWEEP = 0.01  # relative, from end to end: what an exponent can be told from
+_NEARLY = 0.95  # of the shots planned: a run that ended earlier has not measured their fraction
+_HAIR = 1.05  # of the last shot: up to there it is no extrapolation where errors reach that far
 _SAME_FLUENCE = 0.05  # relative: a mean fluence this far off is told
 _COUNTING = 1e-5  # relative: clock of the computer against that of the laser
 
@@ -110,6 +115,13 @@ def analyze_photostability(data: PhotostabilityData) -> Analysis:
     if net is None:
         return analysis
     stimulated = _stimulated(net, leg, good, warnings)
+    share = float(np.median(stimulated[blocks]) / max(np.median(net[blocks, 0]), 1e-300))
+    if share < _LEAST_SHARE:
+        warnings.append(
+            f"only {100.0 * max(share, 0.0):.0f} % of the light is stimulated: the fluence is at "
+            "or below threshold, or the sample is dark; there is nothing whose decay could be told"
+        )
+        return analysis
     end = float(np.max(data.exposed_shots[leg == EXPOSURE]))
     samples = _samples(data, stimulated, noise, good, end, warnings)
     if samples is None:
@@ -126,14 +138,19 @@ def analyze_photostability(data: PhotostabilityData) -> Analysis:
     direct = _DIRECT_TERM * (plain.log_left(1.0)[0] - log_left)
     left = float(np.exp(log_left))
     error = left * float(np.linalg.norm([log_sigma, scale, direct]))
-    results["retained_fraction"] = Result(left, error, "1")
+    if end >= _NEARLY * data.planned_shots:
+        results["retained_fraction"] = Result(left, error, "1")
     results["shots"] = Result(end, float(np.hypot(1.0, _COUNTING * end)), "1")
     results["intensity_exponent"] = Result(decay.exponent, decay.exponent_sigma, "1")
     if end < 0.999 * data.planned_shots:
-        warnings.append(
-            f"the run ended after {end:.4g} of {data.planned_shots:.4g} shots: retained_fraction "
-            "holds for those"
-        )
+        ended = f"the run ended after {end:.4g} of {data.planned_shots:.4g} shots"
+        if end < _NEARLY * data.planned_shots:
+            warnings.append(
+                f"{ended}: {left:.4f} +- {error:.4f} was left then, and retained_fraction, which "
+                "is meant for all of them, is not stated; resume the run"
+            )
+        else:
+            warnings.append(f"{ended}: retained_fraction holds for those")
     _shots_to_ninety(results, warnings, data, decay, plain, end)
     _draw(curves, data, samples, decay, stimulated, blocks, end)
     return analysis
@@ -238,20 +255,30 @@ def _samples(
     sweeps = {}
     for name, which in (("before", BEFORE), ("after", AFTER)):
         rows = np.flatnonzero(lit & (leg == which))
+        if len(rows) >= _LEAST_ROWS and not _swept(data, rows):
+            warnings.append(f"the local sweep {name} the exposure was none: one fluence throughout")
+            rows = rows[:0]
         error = data.fluence_errors_uJ_cm2[rows] / data.fluence_uJ_cm2[rows]
         own = noise[rows] / intensity[rows]
         sweeps[name] = (x[rows], length[rows], np.log(intensity[rows]), error, own)
-    if len(sweeps["before"][0]) < 3 and len(sweeps["after"][0]) < 3:
+    if max(len(sweeps["before"][0]), len(sweeps["after"][0])) < _LEAST_ROWS:
         warnings.append(
             "the local sweeps are missing: how the intensity follows the energy is unknown"
         )
         return None
-    if len(sweeps["after"][0]) < 3:
+    if len(sweeps["after"][0]) < _LEAST_ROWS:
         warnings.append(
             "the local sweep after the exposure is missing: that the power law has stayed as it "
             "was is a guess, with its error"
         )
     return Samples.of(x[blocks], length[blocks], np.log(intensity[blocks]), sweeps, _BINS)
+
+
+def _swept(data: PhotostabilityData, rows: NDArray[np.intp]) -> bool:
+    """Return whether the fluence was varied over these records, beyond its own errors."""
+    fluence, error = data.fluence_uJ_cm2[rows], data.fluence_errors_uJ_cm2[rows]
+    least = max(_LEAST_SWEEP * float(np.mean(fluence)), 6.0 * float(np.median(error)))
+    return bool(np.ptp(fluence) > least)
 
 
 def _shots_to_ninety(
@@ -270,8 +297,9 @@ def _shots_to_ninety(
     sigma = float(np.hypot(sigma, data.fluence_rel_unc * (target + decay.exponent_rise(1.0))))
     if x is None and left - target < sigma:
         # Within the error of the last intensity it has been reached: a hair's breadth further.
-        x = decay.continued_to(target, curved=False)
-        beyond = False
+        near = decay.continued_to(target, curved=False)
+        if near is not None and near < _HAIR:
+            x, beyond = near, False
     spread = 0.0
     if x is None:
         if not data.extrapolate:
@@ -287,15 +315,18 @@ def _shots_to_ninety(
             return
         x = straight
         spread = abs((curved if curved is not None else 2.0 * straight) - straight)
-        warnings.append(
-            f"shots_to_90_percent is extrapolated from {end:.3g} shots: nothing was measured there"
-        )
-    slope = decay.slope(min(x, 1.0))
+    # Past the end the curve goes on as the last half of it went: see `continued_to`.
+    slope = decay.slope(x) if x < 1.0 else 2.0 * (left - decay.log_left(0.5)[0])
     log_sigma = decay.log_left(min(x, 1.0))[1] * max(x, 1.0)
     scale = data.fluence_rel_unc * (target + decay.exponent_rise(min(x, 1.0)))
     direct = _DIRECT_TERM * (plain.log_left(min(x, 1.0))[0] - decay.log_left(min(x, 1.0))[0])
     if not slope < 0.0:
+        warnings.append("shots_to_90_percent: the intensity does not fall where it would be 90 %")
         return
+    if beyond:
+        warnings.append(
+            f"shots_to_90_percent is extrapolated from {end:.3g} shots: nothing was measured there"
+        )
     error = float(np.linalg.norm([log_sigma, scale, direct])) / -slope
     results["shots_to_90_percent"] = Result(
         x * end, float(np.hypot(error, spread)) * end, "1", extrapolated=beyond
