@@ -80,7 +80,7 @@ def main(nights: int = 20, seed: int = 1) -> None:
         begun = time.monotonic()
         assert begin(plan, Path(scratch) / "calm") == 0
         took = time.monotonic() - begun
-        (calm,) = (Path(scratch) / "calm").iterdir()
+        (calm,) = (Path(scratch) / "calm").glob("*_night_*")
         wanted = spectra(calm)
         for number in range(nights):
             out = Path(scratch) / f"night{number}"

@@ -273,7 +273,7 @@ def through_night(week: Week, folder: Path, dice: random.Random, count: int) -> 
         return through_night(week, folder.with_name(folder.name + "x"), dice, count)
     with watched(), perhaps_stopped(dice):
         outcome = night.carry_out(forecast, quiet=True)
-    folder = NightFolder.find(next((folder / "runs").iterdir())).path
+    folder = NightFolder.find(next((folder / "runs").glob("*_night_*"))).path
     codes = Counter[int]()
     for _ in range(2 * count):
         found = Night.found(folder, folder.parents[1] / "bench.toml")
