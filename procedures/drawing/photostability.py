@@ -41,7 +41,16 @@ def photostability_figure(evaluation: Evaluation, path: Path) -> None:
 
 def _unit(shots: float) -> tuple[float, str]:
     """Return what shots are divided by on an axis, and its label."""
-    return (_MILLION, "laser shots (millions)") if shots >= _MILLION else (1.0, "laser shots")
+    if shots >= _MILLION:
+        return _MILLION, "laser shots (millions)"
+    return (1e3, "laser shots (thousands)") if shots >= 1e4 else (1.0, "laser shots")
+
+
+def _shots(value: float, stderr: float, unit: float) -> str:
+    """Return shots with their error in words."""
+    of = {_MILLION: " million", 1e3: " thousand"}.get(unit, "")
+    digits = max(0, 1 - int(np.floor(np.log10(stderr / unit))))
+    return f"{value / unit:.{digits}f} ± {stderr / unit:.{digits}f}{of} shots"
 
 
 def _draw_decay(axes: Any, evaluation: Evaluation) -> None:
@@ -101,7 +110,7 @@ def _draw_decay(axes: Any, evaluation: Evaluation) -> None:
             color=GREEN,
             alpha=0.3,
             linewidth=0,
-            label=f"90 % after {ninety.value:.3g} ± {ninety.stderr:.1g} shots{beyond}",
+            label=f"90 % after {_shots(ninety.value, ninety.stderr, unit)}{beyond}",
         )
     seen = np.concatenate([curves["raw_fraction"], curves["retained_fraction"]])
     low, high = np.quantile(seen, (0.002, 0.998))
