@@ -49,7 +49,7 @@ _CHIPS = {
     "interrupted": ("INTERRUPTED", "bad"),
     "idle": ("NO RUN", "off"),
 }
-_SHARE = 0.3
+_SHARE = 0.6
 """Of the window's time at most, for drawing."""
 
 
