@@ -34,7 +34,7 @@ def settings(energy_J: float) -> str:
     """Return the [interlock] table of a bench with pulses of this energy."""
     return (
         f"[interlock]\nstale_after_s = {STALE_S}\ntemperature_max_K = 310.0\n"
-        f"pulse_energy_min_J = {0.3 * energy_J:.3e}\npulse_energy_max_J = {3.0 * energy_J:.3e}\n"
+        f"pulse_energy_min_J = {0.7 * energy_J:.3e}\npulse_energy_max_J = {3.0 * energy_J:.3e}\n"
         'rule = "light_s < 4.0"\n'
     )
 
@@ -70,7 +70,7 @@ class Trials:
 
     def laser_too_weak(self) -> float:
         self.world.source.run_away(self.bench.clock.now(), -1.0)
-        return time.monotonic() - float(np.log(0.3))
+        return time.monotonic() - float(np.log(0.7))
 
     def laser_off(self) -> float:
         self.world.laser_on = False  # no pulse is no reading
