@@ -65,6 +65,9 @@ def leave(window: Any) -> None:
     window.close()
     until(lambda: window._left, "the bench to be closed")
     window.deleteLater()
+    # Deleted here and now: left to the garbage collector, a window may be taken apart in whichever
+    # thread that happens to run in, while its timers fire in this one.
+    QtCore.QCoreApplication.sendPostedEvents(window, QtCore.QEvent.Type.DeferredDelete)
     QtWidgets.QApplication.processEvents()
 
 
