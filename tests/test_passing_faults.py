@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,12 @@ def test_a_disk_too_small_for_the_plan_is_refused_with_the_numbers(
 
 def test_a_folder_that_vanishes_fails_the_run_and_keeps_what_was_there(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
-    outcome = run(tmp_path, listener=Listener(lambda: (tmp_path / "out").rename(moved)))
+
+    def vanish() -> None:
+        time.sleep(0.5)  # records are on disk 0.2 s after they were taken
+        (tmp_path / "out").rename(moved)
+
+    outcome = run(tmp_path, listener=Listener(vanish))
     assert (outcome.status, outcome.exit_code) == ("failed", 1)
     (path,) = moved.glob("*.h5")
     (tmp_path / "out").mkdir()

@@ -10,7 +10,7 @@ import pytest
 
 from sim_drivers.sample import PRESETS, Film, resolve, truth
 from sim_drivers.sample.film import PHOTONS_PER_SATURATION_POWER
-from sim_drivers.sample.occupancy import GAIN_LAWS
+from sim_drivers.sample.parameters import GAIN_LAWS
 from sim_drivers.sample.stripe_film import depletion_time_ps
 from tests.samples import FULL_CM, GREEN, ONE, PIXELS, blind_draw, solved
 

@@ -11,13 +11,13 @@ from scipy.stats import poisson
 
 from sim_drivers.sample import PRESETS, Film, resolve, truth
 from sim_drivers.sample.occupancy import (
-    GAIN_LAWS,
     GainLaw,
     mean_excitons,
     multi_exciton_share,
     photon_energy_J,
     spontaneous_strength,
 )
+from sim_drivers.sample.parameters import GAIN_LAWS
 from sim_drivers.sample.stripe import calibrate, line
 from tests.samples import FULL_CM, GREEN, blind_draw, solved
 
