@@ -198,7 +198,7 @@ def compare(
             others = sorted(
                 one.name
                 for one in path.parent.iterdir()
-                if one != path and one.suffix not in (".sqlite", ".toml")
+                if one.is_file() and one != path and one.suffix not in (".sqlite", ".toml")
             )
             tell(wrong or (f"left over: {others}" if others else ""))
         except Exception as error:
