@@ -275,7 +275,8 @@ def open_bench(
         needs: roles to open (those missing are an error); None opens all that there are.
         measurement: decides what a simulated bench has under its beam.
         medium: "film" or "solution", where a measurement has that choice.
-        clock: instead of the one that the file asks for.
+        clock: instead of the one that the file asks for; if `state` will be restored, begun by
+            `early`.
         report: told what is happening, a line at a time.
         extras: open shutter and energy meter even if they are not needed, where there are any.
         again: asked after each failure to open an instrument (role, error, how many times before,
@@ -312,7 +313,7 @@ def _assemble(
     if clock is None:
         virtual = wanted_sim and not real and (settings is None or settings.clock == "virtual")
         speed = settings.speed if settings is not None and not real else 1.0
-        clock = VirtualClock(_early(state)) if virtual else WallClock(speed)
+        clock = VirtualClock(early(state)) if virtual else WallClock(speed)
     simulation = None
     if wanted_sim:
         module = importlib.import_module("sim_drivers.bench")
@@ -359,7 +360,7 @@ def _open_patiently(bench: Bench, role: str, again: Again | None) -> Role:
                     link.reopen()
 
 
-def _early(state: Mapping[str, float] | None) -> float | None:
+def early(state: Mapping[str, float] | None) -> float | None:
     """Return when a bench that will be restored is to start, None: now.
 
     Well before the restored moment: time on the way there then only ever goes forward, and no

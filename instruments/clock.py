@@ -144,6 +144,7 @@ class VirtualClock(Clock):
     def __init__(self, start: float | None = None) -> None:
         super().__init__()
         self._now = self._origin = time.time() if start is None else start
+        self.jumped_s = 0.0  # by how much `jump` has set it forward, all told
         self._due: list[tuple[float, int, float, Callable[[], object], Ticket]] = []
         self._order = itertools.count()
         self._lock = threading.RLock()
@@ -191,6 +192,7 @@ class VirtualClock(Clock):
         """
         with self._lock:
             self._origin = self._origin if origin is None else origin
+            self.jumped_s += moment - self._now
             self._now = moment
             waiting = sorted(self._due)
             self._due = []

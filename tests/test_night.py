@@ -437,3 +437,36 @@ def test_a_drift_is_a_line_through_the_means_of_the_steps() -> None:
     assert slope == pytest.approx(-0.02)
     assert error == pytest.approx(0.0, abs=1e-9)
     assert Drift("x", "1", hours[:4], hours[:4], hours[:4].astype(int)).rate() is None
+
+
+def test_a_run_gone_on_with_days_later_is_the_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = SHORT.replace("points = 1", "points = 3")
+    whole = begin(tmp_path / "whole", f"[night]\n[[step]]\n{three}")
+    recorded = stepping._Follower.recorded
+
+    def stops(self: Any, record: Any) -> None:
+        recorded(self, record)
+        self._control.abort()
+
+    monkeypatch.setattr(stepping._Follower, "recorded", stops)
+    done = begin(tmp_path / "parted", f"[night]\n[[step]]\n{three}")
+    assert statuses(done) == ["aborted"]
+    monkeypatch.undo()
+    night = Night.found(done.folder, None)
+    forecast = night.check(lambda _line: None)
+    forecast.clock.sleep(3 * 86400.0)
+    begun_s = forecast.clock.now()
+    went_on = night.carry_out(forecast, quiet=True)
+    assert (went_on.exit_code, statuses(went_on)) == (0, ["finished"])
+    state = NightFolder(done.folder).state()
+    assert begun_s < state.last_s < begun_s + 3600.0
+    with (
+        RunFile(whole.to_json()["steps"][0]["file"]) as expected,
+        RunFile(went_on.to_json()["steps"][0]["file"]) as found,
+    ):
+        for name in set(expected.columns) - {"time"}:
+            assert np.array_equal(expected.records(name), found.records(name)), name
+        assert np.allclose(np.diff(expected.records("time")), np.diff(found.records("time")))
+        assert all(abs(moment - found.log[0][0]) < 60.0 for moment, _, _ in found.log)

@@ -1,20 +1,25 @@
 """The night's clock: the bench's, from one open bench to the next.
 
 A virtual clock that a bench leaves behind still calls that bench's devices; so each bench gets a
-new one, which begins when the last one ended. The wall clock is one for the whole night.
+new one, which begins when the last one ended. A simulated run that is gone on with is measured at
+its own earlier time, on a clock that begins before that; the night's time goes on meanwhile. The
+wall clock is one for the whole night.
 """
 
 from __future__ import annotations
 
-from instruments.bench import Bench
+from collections.abc import Mapping
+
+from instruments.bench import Bench, early
 from instruments.clock import Clock, VirtualClock
 
 
 class NightClock:
-    """Time and waiting for the night; `bench` is for the next bench to be opened with."""
+    """Time and waiting for the night; `for_bench` is for the next bench to be opened with."""
 
     def __init__(self, first: Clock) -> None:
         self._now: Clock = VirtualClock(first.now()) if isinstance(first, VirtualClock) else first
+        self._ahead_s = 0.0  # of the bench's clock
 
     @classmethod
     def of(cls, bench: Bench) -> NightClock:
@@ -26,15 +31,21 @@ class NightClock:
         """Whether waiting costs nothing."""
         return isinstance(self._now, VirtualClock)
 
-    @property
-    def bench(self) -> Clock:
-        """A clock for a bench: opened by it, the bench goes on where the last one ended."""
+    def for_bench(self, state: Mapping[str, float] | None = None) -> Clock:
+        """Return a clock for a bench: it goes on where the last one ended.
+
+        state: of a simulated run that will be gone on with on that bench, see `open_bench`.
+        """
         if isinstance(self._now, VirtualClock):
-            self._now = VirtualClock(self._now.now())
+            now, begins = self.now(), early(state)
+            self._now = VirtualClock(now if begins is None else begins)
+            self._ahead_s = now - self._now.now()
         return self._now
 
     def now(self) -> float:
-        """Return the time, in seconds since 1970."""
+        """Return the time, in seconds since 1970; goes on where a bench is set to another time."""
+        if isinstance(self._now, VirtualClock):
+            return self._now.now() - self._now.jumped_s + self._ahead_s
         return self._now.now()
 
     def sleep(self, seconds: float) -> None:
@@ -43,5 +54,5 @@ class NightClock:
 
     def not_before(self, moment: float) -> None:
         """Take up the time of a virtual night that is gone on with."""
-        if isinstance(self._now, VirtualClock):
-            self._now.sleep(moment - self._now.now())
+        if self.virtual:
+            self.sleep(moment - self.now())

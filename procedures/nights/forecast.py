@@ -132,7 +132,7 @@ def check_night(
             roles,
             measurement=measurement,
             medium=medium,
-            clock=clock.bench if clock is not None else None,
+            clock=clock.for_bench() if clock is not None else None,
             report=lambda _line: None,
         )
         try:

@@ -166,12 +166,14 @@ class Stepping:
     def _once(self, step: Step, state: StepState) -> tuple[StepState, Outcome, str]:
         measurement = step.build()
         self.tell.view.turn(step, "opening the bench")
-        with self._opened(step, measurement) as bench:
+        path = self.folder.path / state.file if state.file else None
+        if path is not None and not path.exists():
+            path = None
+        with self._opened(step, measurement, path) as bench:
             self._meet(step, bench)
             if bench.interlock.tripped:
                 bench.interlock.reset()  # while it waited: refused if it still is so
-            path = self.folder.path / state.file if state.file else None
-            if path is None or not path.exists():
+            if path is None:
                 self._refuse_unless_possible(measurement, bench)
                 path = create_queued(
                     self.folder.path,
@@ -200,8 +202,13 @@ class Stepping:
         return state, outcome, follower.ended_by
 
     @contextlib.contextmanager
-    def _opened(self, step: Step, measurement: Measurement) -> Any:
-        """Open the bench; an instrument that does not answer at once gets another chance."""
+    def _opened(self, step: Step, measurement: Measurement, path: Path | None) -> Any:
+        """Open the bench; an instrument that does not answer at once gets another chance.
+
+        path: of the run file that is gone on with, if there is one.
+        """
+        with contextlib.ExitStack() as files:
+            begun = files.enter_context(RunFile(path)).state if path is not None else None
         with contextlib.ExitStack() as stack:
             for attempt in range(1, _OPENINGS + 1):
                 try:
@@ -211,7 +218,8 @@ class Stepping:
                             roles_of(step, measurement),
                             measurement=step.measurement,
                             medium=getattr(measurement, "medium", None),
-                            clock=self.clock.bench,
+                            clock=self.clock.for_bench(begun),
+                            state=begun,
                             report=lambda text: self.say("info", text),
                         )
                     )

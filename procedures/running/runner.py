@@ -214,13 +214,13 @@ def _opened(
     bench: Bench | None,
     resume_from: Mapping[str, Any] | None,
 ) -> Iterator[Bench]:
+    if resume_from is not None and resume_from["state"]:
+        file.moment = resume_from.get("until_s")  # a virtual clock is set there later
     if bench is not None:
         for role in measurement.roles():
             bench.need(role)
         yield bench
         return
-    if resume_from is not None and resume_from["state"]:
-        file.moment = resume_from.get("until_s")  # a virtual clock is set there later
     with guarding(config) as guard:
         opened: Bench | None = None
         try:
