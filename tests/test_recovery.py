@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from benchmarks import durability
 from benchmarks.write_log import Crash, WriteLog, hdf5_calls
 from instruments import ownership
 from procedures.running import lock, recovery, writing
-from procedures.running.journal import entries, journal_path
+from procedures.running.journal import INLINE_ROWS, SKELETON, Journal, entries, journal_path
 from procedures.running.recovery import recover
 from procedures.running.runfile import RunFile, RunWriter, WriteFailed
 from procedures.running.superblock import lookup3, mend
@@ -77,6 +78,44 @@ def test_the_check_sees_a_loss(log: WriteLog, tmp_path: Path) -> None:
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     for seed in range(2):
         assert durability.kill_at_random(tmp_path, seed) == ""
+
+
+def test_a_file_whose_index_is_gone_is_built_again_from_its_journal(tmp_path: Path) -> None:
+    """Arrays are in the run file only: the journal says where, over several chunks."""
+    path = durability.queue(tmp_path, 300)
+    writer = RunWriter.start(path, durability.started())
+    for first, last in ((0, 1), (1, 50), (50, 230), (230, 231)):
+        for number in range(first, last):
+            writer.append(durability.record(number), {"time_s": float(number), "dose": 0.0})
+        writer.wait_durable()
+    kept = {one: one.read_bytes() for one in (path, journal_path(path))}
+    writer.close("finished")
+    for one, content in kept.items():
+        one.write_bytes(content)
+    with path.open("r+b") as file:
+        file.write(bytes(1024))  # superblock and the root of everything
+    assert recover(path)
+    with RunFile(path) as run:
+        assert durability._compare(run, 231) == ""
+
+
+def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It holds the arrays themselves."""
+    path = durability.queue(tmp_path, 10)
+    writer = RunWriter.start(path, durability.started())
+    skeleton = dict(entries(path))[SKELETON]
+    writer.close("aborted")
+    columns = [
+        durability.column(column.name, 7).astype(column.dtype).reshape(-1)
+        for column in durability.started().columns
+    ]
+    journal = Journal(path, skeleton)
+    journal.add(INLINE_ROWS, np.array([0, 7], "<u8"), *columns, np.zeros((7, 2)))
+    journal.close(remove=False)
+    path.write_bytes(b"")
+    assert recover(path)
+    with RunFile(path) as run:
+        assert durability._compare(run, 7) == ""
 
 
 # ---- writes that fail ----------------------------------------------------------------------------

@@ -250,19 +250,31 @@ def test_recovery_from_the_file_alone(tmp_path: Path) -> None:
         assert list(run.records("fluence")) == [0, 1.5, 3, 4.5, 6, 7.5]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 5000, b"not HDF5 any more"])
-def test_recovery_from_the_journal_alone(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize("damage", [b"\0" * 5000, b"not HDF5 any more"])
+def test_recovery_from_the_journal_where_the_file_is_damaged(tmp_path: Path, damage: bytes) -> None:
     path = _abandoned(tmp_path)
-    path.write_bytes(damage)
+    with path.open("r+b") as file:
+        file.write(damage)
     assert recover(path)
     with RunFile(path) as run:
         assert list(run.records("fluence")) == [0, 1.5, 3, 4.5, 6, 7.5]
+        assert np.array_equal(run.records("spectra")[:, 0], np.arange(6))
         assert run.state == {} or np.isnan(run.state["dose"])
+
+
+def test_records_whose_arrays_are_gone_are_not_made_up(tmp_path: Path) -> None:
+    """Arrays are in the run file only: of one that is cut off, whole records are left."""
+    path = _abandoned(tmp_path)
+    path.write_bytes(b"")
+    assert recover(path)
+    with RunFile(path) as run:
+        assert (run.status, run.rows_complete) == ("interrupted", 0)
 
 
 def test_a_torn_journal_gives_what_is_whole(tmp_path: Path) -> None:
     path = _abandoned(tmp_path)
-    path.write_bytes(b"")
+    with path.open("r+b") as file:
+        file.write(bytes(1000))
     journal = journal_path(path)
     journal.write_bytes(journal.read_bytes()[:-7])
     assert recover(path)

@@ -2,7 +2,9 @@
 
 HDF5 cannot promise that a file survives a power cut whatever pages were lost; an append-only file
 can. The first entry is the run file as it was when the run started, each later one a block of rows:
-from the journal alone the run file can be built again. It goes when the run file is closed.
+from it the run file can be built again, whatever became of HDF5's own index. Arrays are not written
+twice: of those it says where in the run file they are, once they are on disk there. It goes when
+the run file is closed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 _MAGIC = b"GBJOURN1"
 _HEAD = struct.Struct("<4sQI")  # kind, length, CRC of kind, length and content
-SKELETON, ROWS, LOG, STATE = b"SKEL", b"ROWS", b"LOGL", b"STAT"
+SKELETON, ROWS, LOG, STATE = b"SKEL", b"ROWP", b"LOGL", b"STAT"
+INLINE_ROWS = b"ROWS"
+"""Rows whose arrays are in the entry itself: earlier versions wrote them so."""
 LARGEST_BYTES = 4 * 2**30
 
 
@@ -42,15 +46,13 @@ class Journal:
         return self.size > LARGEST_BYTES
 
     def add(self, kind: bytes, *parts: Any) -> None:
-        """Append an entry: the bytes of its parts (contiguous arrays, too), one after the other."""
-        views = [memoryview(part).cast("B") for part in parts if len(part)]
-        length = sum(map(len, views))
-        crc = zlib.crc32(kind + struct.pack("<Q", length))
-        for view in views:
-            crc = zlib.crc32(view, crc)
-        self._write(_HEAD.pack(kind, length, crc))
-        for view in views:
-            self._write(view)
+        """Append an entry: the bytes of its parts (contiguous arrays, too), one after the other.
+
+        One write for all: each is a moment at which the measuring thread takes over.
+        """
+        content = b"".join([memoryview(part).cast("B") for part in parts if len(part)])
+        crc = zlib.crc32(content, zlib.crc32(kind + struct.pack("<Q", len(content))))
+        self._write(_HEAD.pack(kind, len(content), crc) + content)
 
     def sync(self) -> None:
         """Force what was added to the disk."""

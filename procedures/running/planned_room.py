@@ -43,13 +43,15 @@ class PlannedRoom:
         rarely = sum(size(column) for column in columns if column.where)
         # Points of plans with rare arrays say by `keep` which have them.
         self._row_bytes = [always + (rarely if one.get("keep", 1) else 0) for one in plan]
+        self._journal_bytes = sum(size(column) for column in columns if not column.axes)
         self._next_s = time.monotonic() + _EVERY_S
         self._told = False
 
     def needed(self, done: int) -> int:
         """Return how many bytes the records after the first `done` take, journal included."""
-        rows = sum(self._row_bytes[done:])
-        return int(_MARGIN * (rows + min(rows, LARGEST_BYTES))) + RESERVE_BYTES
+        rows = self._row_bytes[done:]
+        journal = min(len(rows) * self._journal_bytes, LARGEST_BYTES)
+        return int(_MARGIN * (sum(rows) + journal)) + RESERVE_BYTES
 
     def check(self, done: int) -> None:
         """Raise DiskFull, with the numbers, if the disk has no room for the rest."""

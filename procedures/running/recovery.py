@@ -1,8 +1,9 @@
 """Brings a run file back that its writer left open, losing nothing that was acknowledged.
 
 If the journal is there, the file is built again from it (its first entry is the file as it was at
-the start); otherwise, or if the file itself holds more, its superblock is mended. All on a copy,
-which takes the file's place only when it opens and reads. Repeating it changes nothing.
+the start; arrays are read from the file itself, where the journal says that they are); otherwise,
+or if the file itself holds more, its superblock is mended. All on a copy, which takes the file's
+place only when it opens and reads. Repeating it changes nothing.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from procedures.running import layout, lock
-from procedures.running.journal import LOG, ROWS, SKELETON, STATE, entries, journal_path
+from procedures.running.journal import (
+    INLINE_ROWS,
+    LOG,
+    ROWS,
+    SKELETON,
+    STATE,
+    entries,
+    journal_path,
+)
 from procedures.running.logbook import append_log
 from procedures.running.problems import NotARunFile
+from procedures.running.replay import Replay
 from procedures.running.rewrite import clear_away, rewriting
 from procedures.running.room import need_space, trim
 from procedures.running.superblock import mend
 
 _UNFINISHED = (b"running", b"paused")
-_BLOCK_BYTES = 16 * 2**20
 
 
 def recover(path: Path) -> bool:
@@ -133,59 +141,26 @@ def _rebuilt_copy(path: Path, target: Path) -> int:
     try:
         with h5py.File(target, "r+", libver=layout.LIBVER) as file:
             acquisition = file[layout.ACQUISITION]
-            rows = int(acquisition["rows_complete"][()])
             if acquisition["run_status"][()] not in _UNFINISHED:
                 acquisition["run_status"][()] = b"running"
-            waiting: list[bytes] = []
-            size = 0
             lines: list[tuple[float, str, str]] = []
-            for kind, block in content:
-                if kind == ROWS:
-                    waiting.append(block)
-                    size += len(block)
-                    if size > _BLOCK_BYTES:
-                        rows, waiting, size = _replay(file, waiting, rows), [], 0
-                elif kind == LOG:
-                    lines += [tuple(line) for line in json.loads(block)]
-                elif kind == STATE:
-                    status, end_time = json.loads(block)
-                    acquisition["run_status"][()] = status.encode()
-                    file["entry/end_time"][()] = end_time.encode()
-            rows = _replay(file, waiting, rows)
+            with Replay(file, path) as replay:
+                for kind, block in content:
+                    if kind in (ROWS, INLINE_ROWS):
+                        try:
+                            replay.add(block, inline=kind == INLINE_ROWS)
+                        except EOFError:
+                            break  # as if the journal ended here
+                    elif kind == LOG:
+                        lines += [tuple(line) for line in json.loads(block)]
+                    elif kind == STATE:
+                        status, end_time = json.loads(block)
+                        acquisition["run_status"][()] = status.encode()
+                        file["entry/end_time"][()] = end_time.encode()
             append_log(file, lines)
-            acquisition["rows_complete"][()] = rows
-        return rows
+            acquisition["rows_complete"][()] = replay.rows
+        return replay.rows
     except Exception:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         return -1
-
-
-def _replay(file: h5py.File, blocks: list[bytes], rows: int) -> int:
-    """Append blocks of the journal; return the rows there are then."""
-    columns = layout.stored_columns(file[layout.ACQUISITION])
-    series = [(file[layout.RECORDS][column.name], column.where) for column in columns]
-    series.append((file[f"{layout.ACQUISITION}/bench_state"], ""))
-    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in series]
-    end = rows
-    for block in blocks:
-        first, count = (int(value) for value in np.frombuffer(block, "<u8", 2))
-        if first != end:
-            raise ValueError(f"the journal goes on at row {first}, the file ends at {end}")
-        offset = 16
-        flags: dict[str, int] = {}
-        for (ds, where), part in zip(series, parts, strict=True):
-            shape = (flags[where] if where else count, *ds.shape[1:])
-            items = int(np.prod(shape, dtype=np.int64))
-            values = np.frombuffer(block, ds.dtype, items, offset).reshape(shape)
-            part.append(values)
-            offset += items * ds.dtype.itemsize
-            flags[ds.name.rpartition("/")[2]] = int(np.count_nonzero(values))
-        end += count
-    for (ds, _), part in zip(series, parts, strict=True):
-        if sum(map(len, part)):
-            values = np.concatenate(part)
-            begun = len(ds)
-            ds.resize(begun + len(values), axis=0)
-            ds[begun:] = values
-    return end

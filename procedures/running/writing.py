@@ -29,6 +29,7 @@ from procedures.running.packing import Block, Packer
 from procedures.running.problems import NotResumable, WriteFailed
 from procedures.running.rewrite import copy_file, rewriting
 from procedures.running.room import need_space
+from procedures.running.series import Series
 
 GROUP_S = 0.2
 """Records are written together at most this long after the first of them was handed over."""
@@ -93,16 +94,23 @@ class RunWriter:
         acquisition = self._file[layout.ACQUISITION]
         columns = layout.stored_columns(acquisition)
         records = self._file[layout.RECORDS]
-        self._datasets = {column.name: records[column.name] for column in columns}
-        self._row_bytes = sum(
-            int(np.prod(ds.shape[1:], dtype=np.int64)) * ds.dtype.itemsize
-            for ds in self._datasets.values()
-        )
+        for column in columns:  # a write that failed half-way may have left more of it
+            rows = layout.length(records, column, self._rows)
+            if len(records[column.name]) > rows:
+                records[column.name].resize(rows, axis=0)
+        self._series = [
+            Series(records[column.name], by_place=bool(column.axes)) for column in columns
+        ]
+        state = acquisition["bench_state"]
+        self._state = Series(state)
+        self._row_bytes = sum(one.row_bytes for one in self._series)
         self._most_pending = max(LARGEST_PENDING_BYTES // max(self._row_bytes, 1), 1)
-        self._state = acquisition["bench_state"]
         self._packer = Packer(
-            [(name, ds.dtype, ds.shape[1:]) for name, ds in self._datasets.items()],
-            json.loads(self._state.attrs["names"]),
+            [
+                (column.name, one.dtype, one.shape)
+                for column, one in zip(columns, self._series, strict=True)
+            ],
+            json.loads(state.attrs["names"]),
             {column.name: column.where for column in columns if column.where},
         )
         self._records, self._spare = self._packer.block(), self._packer.block()
@@ -333,22 +341,38 @@ class RunWriter:
         need_space(self.path, 2 * len(records) * self._row_bytes)
         blocks, states = self._packer.blocks(records)
         # A series may hold fewer values than there are records: each goes on where it ends.
-        series = list(
-            zip([*self._datasets.values(), self._state], [*blocks.values(), [states]], strict=True)
-        )
-        self._room.ask(sum(_growth(ds, len(ds) + sum(map(len, new))) for ds, new in series))
+        series = list(zip([*self._series, self._state], [*blocks.values(), [states]], strict=True))
+        self._room.ask(sum(one.growth(sum(map(len, new))) for one, new in series))
+        placed = self._write_arrays([(one, new) for one, new in series if one.by_place])
         if not self._journal.full:
-            place = np.array([first, len(records)], dtype="<u8")
-            self._journal.add(ROWS, place, *(part.reshape(-1) for _, new in series for part in new))
+            entry: list[Any] = [np.array([first, len(records)], dtype="<u8")]
+            for one, new in series:
+                if one.by_place:
+                    pieces = placed[one]
+                    entry += [np.array([len(pieces)], dtype="<u8"), pieces.reshape(-1)]
+                else:
+                    entry += [part.reshape(-1) for part in new]
+            self._journal.add(ROWS, *entry)
             self._journal.sync()
         with self._hdf5():
-            for ds, new in series:
-                end = len(ds)
-                if more := sum(map(len, new)):
-                    ds.resize(end + more, axis=0)
-                for part in new:
-                    ds[end : end + len(part)] = part
-                    end += len(part)
+            for one, new in series:
+                if not one.by_place:
+                    one.append(new)
+
+    def _write_arrays(self, series: list[tuple[Series, list[Any]]]) -> dict[Series, Any]:
+        """Write arrays into the run file, force them to disk, and return where they are.
+
+        Before the journal has the rows that they belong to: what it says is there is there.
+        """
+        found = {}
+        with self._hdf5():
+            for one, new in series:
+                first = one.length
+                one.append(new)
+                found[one] = one.places(first)
+            if any(map(len, found.values())):
+                os.fsync(self._file.id.get_vfd_handle())
+        return found
 
     def _write_log(self) -> None:
         with self._condition:
@@ -360,18 +384,9 @@ class RunWriter:
             self._journal.sync()
         log = self._file[f"{layout.ACQUISITION}/log"]
         added = sum(len(fold(text)) for _, _, text in lines)
-        rows = len(log["time"]) + added
-        self._room.ask(sum(_growth(log[name], rows) for name in log))
+        self._room.ask(sum(Series(log[name]).growth(added) for name in log))
         with self._hdf5():
             append_log(self._file, lines)
-
-
-def _growth(series: h5py.Dataset, rows: int) -> int:
-    """Return how many bytes a series takes at most to reach so many rows: whole chunks, index."""
-    tall, *wide = series.chunks
-    per_chunk = series.dtype.itemsize * tall * int(np.prod(wide, dtype=np.int64))
-    chunks = -(-rows // tall) - series.shape[0] // tall
-    return int(chunks * (per_chunk + 64))
 
 
 def resume_writer(path: Path) -> RunWriter:
