@@ -148,7 +148,7 @@ class Bench:
 
     def _note_dark(self, role: str) -> None:
         if role == "shutter" and hasattr(self, "pump"):
-            self.pump.went_dark()
+            self.pump.seen_closed()
 
     def recover(self, role: str) -> None:
         """Get an instrument back: open its link again, identify it, bring it what it has lost.
@@ -179,6 +179,8 @@ class Bench:
                 raise BadReply(str(error)) from error
             raise
         self._foreign.discard(role)
+        if role == "shutter" and hasattr(self, "pump"):
+            self.pump.closing_since_s = None  # it closes where it is opened anew
         if role == "energy_meter":
             driver.set_wavelength_nm(self.pump.source.wavelength_nm)
 

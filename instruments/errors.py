@@ -53,6 +53,10 @@ class NoReply(InstrumentError):
     code = "no-reply"
 
 
+class NoPulse(NoReply):
+    """An energy meter that answers has seen no pulse for as long as it was given."""
+
+
 class BadReply(InstrumentError):
     """An instrument answered with something its protocol does not allow."""
 
@@ -63,6 +67,10 @@ class DeviceFault(InstrumentError):
     """An instrument reported an error of its own."""
 
     code = "device-fault"
+
+
+class BeyondRange(DeviceFault):
+    """A pulse was stronger than the range of the energy meter."""
 
 
 class WrongIdentity(InstrumentError):

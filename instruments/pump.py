@@ -75,6 +75,8 @@ class PumpBeam:
             was opened, whatever runs there were.
         allow: asked before light is let on the sample; what it raises keeps the shutter closed.
         energy_seen: when the energy meter was last read, and the mean pulse energy at the sample.
+        closing_since_s: since when (bench time) the shutter was told to close and has not been seen
+            closed; None where it has.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class PumpBeam:
         self.given_shots, self.given_dose_J_cm2 = 0, 0.0
         self.allow: Callable[[], None] = lambda: None
         self.energy_seen: tuple[float, float] | None = None
+        self.closing_since_s: float | None = None
         self._current: Fluence | None = None
         self._opened_s: float | None = None
         self._lit_s: float | None = None
@@ -214,6 +217,7 @@ class PumpBeam:
         if self.shutter is None:
             raise DeviceFault("this bench has no shutter: light cannot be let on the sample safely")
         self.allow()
+        self.closing_since_s = None
         current = self._current.value_uJ_cm2 if self._current is not None else 0.0
         self._fluence_lit = current if fluence_uJ_cm2 is None else fluence_uJ_cm2
         self._lit_s = self._uncounted_s = self.clock.now()
@@ -225,6 +229,19 @@ class PumpBeam:
     def went_dark(self) -> None:
         """Note that the shutter is meant to be closed from now on."""
         self._lit_s = None
+
+    def close_shutter(self) -> None:
+        """Close the shutter and see it closed; raises what it raises."""
+        if self.shutter is not None:
+            if self.closing_since_s is None:
+                self.closing_since_s = self.clock.now()
+            self.shutter.shut()
+        self.seen_closed()
+
+    def seen_closed(self) -> None:
+        """Note that the shutter has been seen closed, by whomever."""
+        self.closing_since_s = None
+        self.went_dark()
 
     def unbooked(self) -> tuple[int, float]:
         """Return shots and dose (J/cm2) that have fallen and are not yet counted, about."""
@@ -252,7 +269,7 @@ class PumpBeam:
         shut_s: float | None = None
         try:
             if self.shutter is not None:
-                self.shutter.shut()
+                self.close_shutter()
                 shut_s = 0.5 * (asked_s + self.clock.now())
         finally:
             self.went_dark()
@@ -280,7 +297,7 @@ class PumpBeam:
             burst = self.pulse_gate.release(shots)
         finally:
             try:
-                self.shutter.shut()
+                self.close_shutter()
             finally:
                 self.went_dark()
                 passed = burst.shots if burst is not None else shots  # at most, if it broke off

@@ -88,7 +88,7 @@ class ContinuousLight:
         shut_s: float | None = None
         try:
             if pump.shutter is not None:
-                pump.shutter.shut()
+                pump.close_shutter()
                 shut_s = 0.5 * (asked_s + self._bench.clock.now())
         finally:
             shots = self.count(shut_s)

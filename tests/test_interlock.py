@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 
 from instruments import config
 from instruments.bench import Bench, open_bench
-from instruments.errors import ConfigError, InterlockTripped
+from instruments.errors import ConfigError, InstrumentError, InterlockTripped
 from procedures.running.interlock import Interlock
 from procedures.running.runfile import RunFile
 from procedures.running.runner import Outcome
@@ -209,3 +210,62 @@ def test_on_the_wall_clock_it_is_closed_within_half_a_second() -> None:
         assert time.monotonic() - begun - 0.3 < 0.5
         with pytest.raises(InterlockTripped):
             bench.pump.open()
+
+
+WATCHED = (
+    "[simulation]\nclock = 'wall'\nspeed = 8.0\n[interlock]\nperiod_s = 1.0\nstale_after_s = 90.0\n"
+    "pulse_energy_min_J = 1e-9\n"
+)
+
+
+def until(what: Any, limit_s: float = 3.0) -> float:
+    begun = time.monotonic()
+    while not what():
+        assert time.monotonic() - begun < limit_s
+        time.sleep(0.005)
+    return time.monotonic() - begun
+
+
+def test_a_laser_that_does_not_fire_is_no_stale_reading() -> None:
+    with watched(WATCHED, "attenuator", "shutter", "energy_meter") as (bench, interlock, _):
+        shine(bench)
+        world = bench.simulation.world
+        world.laser_on = False
+        assert until(lambda: not world.shutter_open) < 1.0
+        assert "no pulse for" in interlock.tripped or "is 0 J" in interlock.tripped
+
+
+def test_pulses_beyond_the_range_are_too_strong_where_there_is_a_limit() -> None:
+    text = WATCHED.replace("min_J = 1e-9", "max_J = 1.0")
+    with watched(text, "attenuator", "shutter", "energy_meter") as (bench, interlock, _):
+        shine(bench)
+        world = bench.simulation.world
+        world.source.run_away(bench.clock.now() - 1.0, 20.0)
+        assert until(lambda: not world.shutter_open) < 1.0
+        assert "is inf J, at most 1 J" in interlock.tripped
+
+
+def test_a_shutter_that_sticks_is_not_waited_for() -> None:
+    with watched(WATCHED, "attenuator", "shutter") as (bench, interlock, lines):
+        shine(bench)
+        world = bench.simulation.world
+        bench.simulation.devices["shutter"].fault("stuck", True)
+        failed: list[Exception] = []
+
+        def close() -> None:
+            try:
+                bench.pump.shut()
+            except InstrumentError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        assert until(lambda: world.transmission() < 0.002) < 1.0
+        assert world.shutter_open
+        thread.join()
+        assert failed
+        until(lambda: any("attenuator made safe instead" in line for line in lines))
+        bench.simulation.devices["shutter"].fault("stuck", False)
+        bench.recover("shutter")
+        until(lambda: not interlock.tripped or bench.pump.closing_since_s is None)
+        assert not bench.instruments["shutter"].is_open

@@ -7,6 +7,7 @@ import math
 import socket
 import sys
 import threading
+import time
 import warnings
 from functools import partial
 from types import SimpleNamespace
@@ -153,6 +154,37 @@ def test_a_temperature_that_is_not_confirmed_is_read_again():
     script = [*sensor(b"+10.123"), *sensor(b"+010.424"), *sensor(b"+010.425")]
     with by_bytes(script) as driver:
         assert driver.temperature_K == 10.425
+
+
+def test_the_interlocks_glance_confirms_only_what_is_too_warm():
+    with by_bytes(sensor(b"+295.000")) as driver:
+        assert driver.glance_K(310.0) == 295.0
+    hot = [(b"KRDG? A\n", b"+330.000\r\n"), (b"KRDG? A\n", b"+330.100\r\n")]
+    with by_bytes(hot) as driver:
+        assert driver.glance_K(310.0) == 330.0
+    damaged = [(b"KRDG? A\n", b"+395.000\r\n"), *sensor(b"+295.000")]
+    with by_bytes(damaged) as driver:
+        assert driver.glance_K(310.0) == 295.0
+
+
+def test_the_interlocks_glance_takes_what_others_are_told_meanwhile():
+    driver = connected().driver
+    driver.clock = WallClock()
+    held, told = threading.Event(), []
+
+    def another():
+        with driver.lock:
+            held.set()
+            while not told:
+                driver.seen_K = (*driver.seen_K[-1:], (330.0, driver.clock.now()))
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=another)
+    thread.start()
+    assert held.wait(1.0)
+    told.append(driver.glance_K(310.0))
+    thread.join()
+    assert told == [330.0]
 
 
 def test_asking_for_a_temperature_by_bytes():

@@ -21,6 +21,7 @@ from instruments.errors import (
     DeviceFault,
     InstrumentError,
     LimitError,
+    NoPulse,
     NoReply,
     NotReady,
     WrongIdentity,
@@ -804,3 +805,22 @@ def test_independent_client_of_pymeasure_with_a_photodiode() -> None:
         meter.adapter.close()
     finally:
         served.close()
+
+
+def test_watching_never_makes_the_meter_wait() -> None:
+    meter, _, world, clock = simulated()
+    assert meter.watch_pulses(5, 0.05).pulses == 5
+    assert meter.unseen_s == 0.0
+    world.dark_from_s = clock.now() + 0.0105
+    begun = clock.now()
+    with pytest.raises(NoPulse):
+        meter.watch_pulses(100, 0.05)
+    assert clock.now() - begun < 0.2
+    assert meter.unseen_s >= 0.05
+    world.dark_from_s = math.inf
+    assert meter.read_pulses(2).pulses == 2
+    assert meter.unseen_s == 0.0
+    world.dark_from_s = clock.now() + 0.0105
+    meter._asked = (clock.now(), 1)  # as in the middle of a READ? that waits
+    clock.sleep(1.0)
+    assert meter.unseen_s > 0.8

@@ -19,6 +19,7 @@ class CryostatContract(RoleContract):
         """A temperature that can be, and a setpoint."""
         cryostat: Cryostat = mounted.instrument
         assert 1.0 < cryostat.temperature_K < 400.0
+        assert abs(cryostat.glance_K(400.0) - cryostat.temperature_K) < 5.0
         assert 0.0 <= cryostat.setpoint_K < 1000.0
         assert 0.0 <= cryostat.heater_percent <= 100.0
 

@@ -67,6 +67,9 @@ class EnergyMeterContract(RoleContract):
         assert energy.error_J <= energy.spread_J
         again = meter.read_pulses(20)
         assert abs(again.mean_J / energy.mean_J - 1.0) < 0.2
+        watched = meter.watch_pulses(2, 1.0)
+        assert abs(watched.mean_J / energy.mean_J - 1.0) < 0.3
+        assert meter.unseen_s == 0.0
 
     def test_range_holds_what_was_asked(self, mounted: Mounted) -> None:
         """The range that is chosen reaches at least as far as asked."""

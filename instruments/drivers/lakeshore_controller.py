@@ -121,6 +121,7 @@ class LakeShoreController(LakeShoreLine):
         choice("output", output, (1, 2))
         choice("sensor", sensor, "ABCD")
         self._output, self._sensor = output, sensor
+        self.seen_K: tuple[tuple[float, float], ...] = ()  # the last two, each with its moment
         self._name_outputs(output, sensor, numbered=True)
 
     # ---- opening --------------------------------------------------------------------------------
@@ -226,7 +227,16 @@ class LakeShoreController(LakeShoreLine):
 
         Raises DeviceFault if the sensor has no valid reading.
         """
-        kelvin = self._settled("KRDG? {sensor}", _AGREE_K, self._require_valid_sensor)
+        return self.plausible_K(self._settled(self.one_K, _AGREE_K, self.require_valid_sensor))
+
+    def one_K(self) -> float:
+        """Return a single reading (K), confirmed by nothing; the last ones are in `seen_K`."""
+        kelvin = float(self.ask_once("KRDG? {sensor}"))
+        self.seen_K = (*self.seen_K[-1:], (kelvin, self.clock.now()))
+        return kelvin
+
+    def plausible_K(self, kelvin: float) -> float:
+        """Return a reading (K) that can be one; DeviceFault otherwise."""
         if not 0.0 < kelvin < HOTTEST_K:
             raise DeviceFault(
                 f"{self.name}: sensor {self._sensor} tells {kelvin:g} K; has its input a "
@@ -236,7 +246,9 @@ class LakeShoreController(LakeShoreLine):
 
     def read_percent(self) -> float:
         """Return the heater's output (% of its range), confirmed by a second reading."""
-        percent = self._settled("HTR?{asked}", _AGREE_PERCENT, lambda: None)
+        percent = self._settled(
+            lambda: float(self.ask_once("HTR?{asked}")), _AGREE_PERCENT, lambda: None
+        )
         if not -0.5 <= percent <= 100.5:
             raise BadReply(f"{self.name}: a heater output of {percent:g} % makes no sense")
         return min(max(percent, 0.0), 100.0)
@@ -249,7 +261,8 @@ class LakeShoreController(LakeShoreLine):
         code = int(self.ask_once("HTRST?{asked}"))
         return _HEATER_FAULTS.get(code, f"faulty (code {code})") if code else ""
 
-    def _require_valid_sensor(self) -> None:
+    def require_valid_sensor(self) -> None:
+        """Raise DeviceFault if the sensor says that its reading is not valid."""
         if int(self.ask_once("RDGST? {sensor}")):
             bits = self.sensor_status
             if bits:
@@ -258,13 +271,13 @@ class LakeShoreController(LakeShoreLine):
                 )
 
     def _settled(
-        self, command: str, agree: Sequence[float], between: Callable[[], object]
+        self, ask: Callable[[], float], agree: Sequence[float], between: Callable[[], object]
     ) -> float:
         """Ask until two replies in a row agree; `agree`: how well, more leniently each time."""
         allowed = iter(agree)
 
         def read() -> float:
-            value = float(self.ask_once(command))
+            value = ask()
             between()
             return value
 
@@ -274,7 +287,7 @@ class LakeShoreController(LakeShoreLine):
         with self.lock:
             return until_alike(
                 read,
-                f"{self.name}: the replies to {self.as_sent(command)!r} (is it oscillating?)",
+                f"{self.name}: its readings (is it oscillating?)",
                 same=same,
                 readings=len(agree) + 1,
             )

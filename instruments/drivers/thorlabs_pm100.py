@@ -28,7 +28,9 @@ from instruments.clock import Clock
 from instruments.drivers.thorlabs_pm100_meter import WAVELENGTH_FLAG, PM100Meter, plain_text
 from instruments.errors import (
     BadReply,
+    BeyondRange,
     DeviceFault,
+    NoPulse,
     NoReply,
     NotReady,
 )
@@ -44,6 +46,7 @@ _RESET_S = 0.2
 _POLL_S = 0.001
 _SLOWEST_POLL_S = 0.02
 _MOST_PULSES = 100_000
+_EXCHANGE_S = 0.1  # of a query that finds its pulse
 
 _ENERGY = re.compile(r"\+?\d\.\d+E[+-]\d{2,3}", re.I)
 _BEYOND = re.compile(r"[+-]?(?:9\.9\d*E\+?37|inf(?:inity)?|nan)", re.I)
@@ -95,6 +98,8 @@ class PM100(PM100Meter, EnergyMeter):
         self._length: int | None = None  # characters of an energy, as this meter writes it
         self._suspected: int | None = None
         self._armed = False
+        self._missed_s = 0.0  # for so long the meter has said that no pulse had come
+        self._asked: tuple[float, int] | None = None  # a query that waits: since when, for how many
         self.seal()
 
     def connect(self) -> None:
@@ -281,34 +286,59 @@ class PM100(PM100Meter, EnergyMeter):
             NoReply: no pulse came. DeviceFault: out of range, or too weak for the trigger.
             BadReply: the replies cannot be trusted. LimitError: `pulses` below 1.
         """
-        with self.lock:
-            _ = self.identity
-            Limits(1, _MOST_PULSES, "").check("pulses", pulses)
-            for attempt in range(TRIES):
-                try:
-                    singles = self._series(pulses)
-                    break
-                except BadReply:
-                    self._out_of_step = True
-                    if attempt == TRIES - 1:
-                        raise
-        mean = float(singles.mean())
-        spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
-        floor = self._floor_J()
+        found = self._measure(pulses, None)
+        mean, spread, floor = found.mean_J, found.spread_J, self._floor_J()
         # Pulses wholly below it say that this meter counts its threshold in another way.
         if mean - 3.0 * spread < floor < mean + 3.0 * spread:
             raise DeviceFault(
                 f"{self.name}: pulses of {mean:.3g} J come close to the trigger threshold of "
                 f"{floor:.3g} J, weaker ones are lost; choose a smaller range or threshold"
             )
-        return PulseEnergy(mean, spread, pulses, singles)
+        return found
+
+    def watch_pulses(self, pulses: int, patience_s: float) -> PulseEnergy:
+        """See EnergyMeter.watch_pulses; every pulse is polled for, so that no query can wait.
+
+        A meter that knows no query for that waits as in `read_pulses`.
+        """
+        if self._ready_query is None:
+            return self.read_pulses(pulses)
+        return self._measure(pulses, patience_s)
+
+    @property
+    def unseen_s(self) -> float:
+        """See EnergyMeter.unseen_s."""
+        asked = self._asked
+        if asked is None:
+            return self._missed_s
+        since_s, count = asked
+        return max(self.clock.now() - since_s - _EXCHANGE_S, 0.0) / count
+
+    def _measure(self, pulses: int, patience_s: float | None) -> PulseEnergy:
+        """Read a series until it can be believed; patience_s: for each pulse, by polls."""
+        with self.lock:
+            _ = self.identity
+            Limits(1, _MOST_PULSES, "").check("pulses", pulses)
+            for attempt in range(TRIES):
+                try:
+                    singles = self._series(pulses, patience_s)
+                    break
+                except BadReply:
+                    self._out_of_step = True
+                    if attempt == TRIES - 1:
+                        raise
+        spread = float(singles.std(ddof=1)) if pulses > 1 else math.nan
+        return PulseEnergy(float(singles.mean()), spread, pulses, singles)
 
     def _floor_J(self) -> float:
         return 0.01 * self._threshold * self._range_J
 
-    def _series(self, pulses: int) -> npt.NDArray[np.float64]:
-        replies = [self._first_pulse()]
+    def _series(self, pulses: int, patience_s: float | None) -> npt.NDArray[np.float64]:
+        replies = [self._first_pulse(patience_s)]
         while len(replies) < pulses:
+            if patience_s is not None:
+                replies.append(self._first_pulse(patience_s))
+                continue
             count = min(self._batch, pulses - len(replies))
             replies += self._wait_for_pulses(";".join(["READ?"] * count), count)
         # An answer that came twice, or a stray one, would stand here in place of the range.
@@ -321,8 +351,9 @@ class PM100(PM100Meter, EnergyMeter):
             f"{self.name}: its replies are out of step, or somebody changed the range at the meter"
         )
 
-    def _first_pulse(self) -> str:
+    def _first_pulse(self, patience_s: float | None = None) -> str:
         """Prove that there is light, without making the meter wait for it."""
+        allowed_s = self._pulse_timeout_s if patience_s is None else patience_s
         if self._ready_query is None:
             return self._wait_for_pulses("READ?", 1)[0]
         query, bit = self._ready_query
@@ -330,17 +361,20 @@ class PM100(PM100Meter, EnergyMeter):
         self.write("INIT")
         self._armed = True
         try:
-            ends = self.clock.now() + self._pulse_timeout_s
+            begun_s = self.clock.now()
             wait = _POLL_S
             while True:
                 self.clock.sleep(wait)
+                asked_s = self.clock.now()
                 self.write(query)
                 if _condition(self.read()) >> bit & 1:
+                    self._missed_s = 0.0
                     break
-                if self.clock.now() >= ends:
-                    raise NoReply(
-                        f"{self.name}: no pulse within {self._pulse_timeout_s:g} s; is there "
-                        f"light, and more than the threshold of {self._floor_J():.3g} J?"
+                self._missed_s = asked_s - begun_s  # until then there was none, however late it is
+                if self._missed_s >= allowed_s:
+                    raise NoPulse(
+                        f"{self.name}: no pulse within {allowed_s:g} s; is there light, and more "
+                        f"than the threshold of {self._floor_J():.3g} J?"
                     )
                 wait = min(2.0 * wait, _SLOWEST_POLL_S)
             return self._wait_for_pulses("FETC?", 1)[0]
@@ -355,6 +389,7 @@ class PM100(PM100Meter, EnergyMeter):
         self.write(query)
         asked_s = self.clock.now()
         self._silent_until_s = asked_s + patience_s
+        self._asked = (asked_s, count)
         try:
             with self.patience(patience_s):
                 replies = self.read().strip().split(";")
@@ -362,6 +397,8 @@ class PM100(PM100Meter, EnergyMeter):
             raise NoReply(
                 f"{self.name}: no pulse within {patience_s:g} s; did the light fail?"
             ) from error
+        finally:
+            self._asked = None
         if len(replies) != count or not all(
             _ENERGY.fullmatch(reply) or _BEYOND.fullmatch(reply) for reply in replies
         ):
@@ -372,9 +409,9 @@ class PM100(PM100Meter, EnergyMeter):
         beyond = any(_BEYOND.fullmatch(reply) for reply in replies)
         late = self.clock.now() - asked_s > 0.9 * _DEAF_S
         if (beyond and late) or any(float(reply) == 0.0 for reply in replies):
-            raise NoReply(f"{self.name}: no pulse (the meter says {replies[-1]}); is there light?")
+            raise NoPulse(f"{self.name}: no pulse (the meter says {replies[-1]}); is there light?")
         if beyond:
-            raise DeviceFault(
+            raise BeyondRange(
                 f"{self.name}: a pulse is beyond the range of {self._range_J:.3g} J; choose a "
                 "larger range"
             )

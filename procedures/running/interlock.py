@@ -3,9 +3,10 @@
 In runs and outside them (the window), on its own: on the wall clock by threads, one for each
 instrument it reads, so that a silent one hides no other; on the virtual clock in line, at multiples
 of its period. What it looks for: a sample too warm; a blade that is open when it should be closed;
-and while there is light, a pulse energy out of its band, a reading too old to count, a rule of the
-operator's own that does not hold. What cannot be known counts as wrong. Once tripped it stays so,
-and no light is let on the sample, until `reset`.
+and while there is light, a pulse energy out of its band, pulses that stop coming, a reading too
+old to count, a rule of the operator's own that does not hold. What cannot be known counts as wrong.
+Once tripped it stays so, and no light is let on the sample, until `reset`. A shutter that does not
+say at once that it is closed is not waited for: gate and attenuator stop the light.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from typing import Any
 
 from instruments.bench import Bench
 from instruments.clock import Ticket, VirtualClock
-from instruments.errors import ConfigError, InterlockTripped
+from instruments.errors import BeyondRange, ConfigError, InterlockTripped, NoPulse
 from instruments.rule import Rule
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ _SHORTEST_S = 0.02  # of real time, between two readings of an instrument
 _STALE_SHARE = 0.4  # on the virtual clock it looks twice before a reading is too old, not oftener:
 # a simulated night would otherwise be spent looking
 _RETRY_S = 1.0  # between attempts to close a shutter that does not close
+_LIT_SHARE = 0.25  # of the period is between two readings while there is light
+_NO_PULSE_PERIODS = 2.5  # of the laser without a pulse, but at least
+_NO_PULSE_S = 0.15  # that time, are a laser that does not fire
+_CONFIRM_S = 0.15  # of real time: a shutter says sooner that it is closed
+_OTHERWISE_S = 2.0  # of real time: so long what stops the light otherwise is waited for
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,10 @@ class Interlock:
         self._tellers: list[Tell] = [tell]
         self._reason = ""
         self._shut = False
+        self._closer: threading.Thread | None = None
+        self._otherwise: dict[str, threading.Thread] = {}  # what is stopping the light, or has
         self._next_try_s = 0.0
+        self._turn = 0
         self._guard = threading.RLock()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -116,6 +126,7 @@ class Interlock:
             if wrong:
                 raise InterlockTripped(f"interlock: {wrong}; mend that first")
             self._reason, self._shut = "", False
+            self._otherwise.clear()
         self._tell("info", "interlock: reset")
 
     @contextlib.contextmanager
@@ -178,14 +189,22 @@ class Interlock:
     # ---- reading --------------------------------------------------------------------------------
 
     def _keep_reading(self, role: str) -> None:
-        speed = getattr(self._bench.clock, "speed", 1.0)
-        pause_s = max(self._settings.period_s / speed, _SHORTEST_S)
-        took_s = 0.0  # from reading to reading it is the period, not from the end of one
-        while not self._closing.wait(max(pause_s - took_s, _SHORTEST_S)):
+        period_s = self._settings.period_s / self._speed
+        took_s = 0.0  # in the dark it is the period from reading to reading, not from its end
+        while True:
+            lit = self._bench.pump.lit_since_s is not None
+            pause_s = _LIT_SHARE * period_s if lit else period_s - took_s
+            if self._closing.wait(max(pause_s, _SHORTEST_S)):
+                return
             begun_s = time.monotonic()
             self._read(role)
             took_s = time.monotonic() - begun_s
             self._judge()
+
+    @property
+    def _speed(self) -> float:
+        """Bench time over real time."""
+        return float(getattr(self._bench.clock, "speed", 1.0))
 
     def _look(self) -> None:
         """What the virtual clock calls: read what is due and not in the middle of something."""
@@ -218,12 +237,17 @@ class Interlock:
 
     def _read_cryostat(self) -> dict[str, float | bool]:
         cryostat: Any = self._bench.instruments["cryostat"]
-        found: dict[str, float | bool] = {"temperature_K": cryostat.temperature_K}
-        names = self._rule.names if self._rule is not None else ()
-        if "setpoint_K" in names:
-            found["setpoint_K"] = cryostat.setpoint_K
-        if "heater_percent" in names:
-            found["heater_percent"] = cryostat.heater_percent
+        now_K = cryostat.temperature_K if self._virtual else cryostat.glance_K(self._highest_K)
+        found: dict[str, float | bool] = {"temperature_K": now_K}
+        names = self._rule.names if self._rule is not None else frozenset()
+        others = [name for name in ("setpoint_K", "heater_percent") if name in names]
+        known = self._readings.get("cryostat")
+        if known is not None and not self._virtual:  # one a turn: the temperature must not wait
+            found |= {name: known.values[name] for name in others if name in known.values}
+            others = others[self._turn % len(others) :][:1] if others else []
+            self._turn += 1
+        for name in others:
+            found[name] = getattr(cryostat, name)
         return found
 
     def _read_energy(self) -> dict[str, float | bool]:
@@ -235,8 +259,48 @@ class Interlock:
             meter: Any = self._bench.instruments["energy_meter"]
             rate = pump.source.repetition_rate_Hz
             pulses = min(max(round(rate * _FEW_PULSES_S), 1), _FEW_PULSES)
-            energy_J = meter.read_pulses(pulses).mean_J / pump.source.pick_off_ratio
+            read = meter.read_pulses
+            if not self._virtual:
+                read = functools.partial(meter.watch_pulses, patience_s=self._patience_s)
+            energy_J = self._energy_told(lambda: read(pulses).mean_J) / pump.source.pick_off_ratio
         return {"pulse_energy_J": energy_J, "fluence_uJ_cm2": energy_J * 1e6 / pump.area_cm2}
+
+    def _energy_told(self, read: Callable[[], float]) -> float:
+        """Return a pulse energy (J); under light no pulse has none, and one beyond the range more.
+
+        Without a limit that such a pulse breaks there is no reading.
+        """
+        lit = self._bench.pump.lit_since_s
+        try:
+            return read()
+        except NoPulse:
+            if not self._settings.pulse_energy_min_J or not self._still_lit(lit):
+                raise
+            return 0.0
+        except BeyondRange:
+            if self._settings.pulse_energy_max_J is None or not self._still_lit(lit):
+                raise
+            return math.inf
+
+    def _still_lit(self, since_s: float | None) -> bool:
+        return since_s is not None and self._bench.pump.lit_since_s == since_s
+
+    @property
+    def _patience_s(self) -> float:
+        """Bench time without a pulse after which the laser does not fire."""
+        period_s = 1.0 / self._bench.pump.source.repetition_rate_Hz
+        return max(_NO_PULSE_PERIODS * period_s, _NO_PULSE_S * self._speed)
+
+    def _no_pulse(self) -> str:
+        """Return since when there is no pulse, if whoever waits for one has waited too long."""
+        if self._virtual:
+            return ""
+        meter: Any = self._bench.instruments["energy_meter"]
+        if meter.unseen_s <= self._patience_s:
+            return ""
+        time.sleep(_SHORTEST_S)  # its reply may be there, and this process have been held up
+        missed_s = float(meter.unseen_s)
+        return f"no pulse for {missed_s:.2f} s" if missed_s > self._patience_s else ""
 
     def _values(self) -> dict[str, float | bool | None]:
         pump, now = self._bench.pump, self._bench.clock.now()
@@ -257,6 +321,10 @@ class Interlock:
     def _judge(self) -> None:
         if self._closing.is_set():
             return
+        if self._unconfirmed_s > _CONFIRM_S * self._speed:
+            self._stop_otherwise()
+        elif not self._reason:
+            self._otherwise.clear()
         with self._guard:
             if not self._reason:
                 wrong = self._wrong()
@@ -276,6 +344,8 @@ class Interlock:
         told = blade.values if blade is not None and not blade.trouble else {}
         if told.get("shutter_open") and not told["meant"]:
             return "the shutter is open, though it was closed"
+        if self._unconfirmed_s > self._settings.stale_after_s:
+            return f"the shutter has not said for {self._unconfirmed_s:.1f} s that it is closed"
         if self._bench.pump.lit_since_s is None and not light:
             return ""
         return self._wrong_with_light(values)
@@ -289,6 +359,11 @@ class Interlock:
                 return f"no reading of the {role} for {age:.1f} s{why}"
         energy = values.get("pulse_energy_J")
         low, high = settings.pulse_energy_min_J, settings.pulse_energy_max_J
+        if self._otherwise:  # behind a dark attenuator there is too little to tell
+            low = None
+        missing = self._no_pulse() if low and self._bench.pump.lit_since_s is not None else ""
+        if missing:
+            return f"{missing}, at least {low:g} J are wanted"
         if energy is not None and low is not None and not energy >= low:
             return f"the pulse energy is {energy:.3g} J, at least {low:g} J are wanted"
         if energy is not None and high is not None and not energy <= high:
@@ -331,6 +406,30 @@ class Interlock:
                 self._stop_the_light()
 
     def _stop_the_light(self) -> None:
+        """Close the shutter; one that is in doubt, or slow, is not waited for."""
+        if self._virtual:
+            self._close_shutter()
+        else:
+            if self._closer is None or not self._closer.is_alive():
+                self._closer = threading.Thread(
+                    target=self._close_shutter, name="interlock: closing", daemon=True
+                )
+                self._closer.start()
+            blade = self._readings.get("shutter")
+            in_doubt = blade is not None and blade.trouble
+            self._closer.join(0.0 if in_doubt else _CONFIRM_S)
+        if not self._shut:
+            self._next_try_s = self._bench.clock.now() + _RETRY_S
+            self._stop_otherwise()
+        kelvin = self._values().get("temperature_K")
+        if "cryostat" in self._sources and (kelvin is None or kelvin > self._highest_K):
+            try:
+                self._bench.instruments["cryostat"].heater_off()  # type: ignore[attr-defined]
+                self._tell("info", "interlock: the heater is off")
+            except Exception as error:
+                self._tell("error", f"interlock: the heater cannot be switched off: {error}")
+
+    def _close_shutter(self) -> None:
         bench, begun = self._bench, self._bench.clock.now()
         try:
             bench.make_safe_for_pause()
@@ -338,20 +437,48 @@ class Interlock:
             took = bench.clock.now() - begun
             self._tell("info", f"interlock: the shutter is closed, after {took:.2f} s")
         except Exception as error:
-            self._next_try_s = bench.clock.now() + _RETRY_S
             self._tell("error", f"interlock: the shutter does not close: {error}")
-            for role in _STOPS_LIGHT:
-                if role in bench.instruments:
-                    with contextlib.suppress(Exception):
-                        bench.instruments[role].make_safe()
-                        self._tell("info", f"interlock: {role} made safe instead")
-        kelvin = self._values().get("temperature_K")
-        if "cryostat" in self._sources and (kelvin is None or kelvin > self._highest_K):
-            try:
-                bench.instruments["cryostat"].heater_off()  # type: ignore[attr-defined]
-                self._tell("info", "interlock: the heater is off")
-            except Exception as error:
-                self._tell("error", f"interlock: the heater cannot be switched off: {error}")
+
+    @property
+    def _unconfirmed_s(self) -> float:
+        """For how long (bench time) the shutter has been told to close and not been seen closed."""
+        since_s = self._bench.pump.closing_since_s
+        if self._virtual or since_s is None:
+            return 0.0
+        return self._bench.clock.now() - since_s
+
+    def _stop_otherwise(self) -> None:
+        """Stop the light by gate and attenuator; each on its own, so that none waits for another.
+
+        On the wall clock once for each time that there is light to be stopped.
+        """
+        have = [role for role in _STOPS_LIGHT if role in self._bench.instruments]
+        if self._virtual:
+            for role in have:
+                self._make_safe(role)
+            return
+        with self._guard:
+            fresh = {
+                role: threading.Thread(
+                    target=self._make_safe, args=(role,), name=f"interlock: {role}", daemon=True
+                )
+                for role in have
+                if role not in self._otherwise
+            }
+            self._otherwise |= fresh
+        for thread in fresh.values():
+            thread.start()
+        end = time.monotonic() + _OTHERWISE_S
+        for thread in fresh.values():
+            thread.join(max(end - time.monotonic(), 0.0))
+
+    def _make_safe(self, role: str) -> None:
+        try:
+            self._bench.instruments[role].make_safe()
+            self._tell("info", f"interlock: {role} made safe instead")
+        except Exception as error:
+            self._otherwise.pop(role, None)
+            self._tell("error", f"interlock: {role} could not be made safe: {error}")
 
     @property
     def _highest_K(self) -> float:
