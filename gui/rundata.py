@@ -18,17 +18,25 @@ import numpy.typing as npt
 
 from procedures.columns import Axis, Column
 
-MOST_ARRAY_BYTES = 256 * 2**20
-"""Of arrays kept in memory; beyond it every other one is let go, for drawing alone."""
+MOST_COLUMN_BYTES = 64 * 2**20
+"""Of a column of arrays kept in memory; beyond it every other one is let go, for drawing alone."""
 
 
 class _Series:
-    """A column that grows: values, and which records they belong to (None: one after the other)."""
+    """A column that grows: values, and which records they belong to (None: one after the other).
 
-    def __init__(self, dtype: Any, shape: tuple[int, ...]) -> None:
-        self.values = np.empty((64, *shape), dtype)
-        self.rows: npt.NDArray[np.intp] | None = np.empty(64, np.intp) if shape else None
+    Args:
+        expected: how many values will come, as far as is known: their place is reserved (not yet
+            used), because copying what is there to a larger place keeps the window waiting.
+    """
+
+    def __init__(self, dtype: Any, shape: tuple[int, ...], expected: int = 0) -> None:
+        one = np.dtype(dtype).itemsize * int(np.prod(shape))
+        space = max(min(expected, MOST_COLUMN_BYTES // max(one, 1) + 1), 64)
+        self.values = np.empty((space, *shape), dtype)
+        self.rows: npt.NDArray[np.intp] | None = np.empty(space, np.intp) if shape else None
         self.length = 0
+        self.stride = 1
 
     def append(self, value: Any, row: int) -> None:
         if self.length == len(self.values):
@@ -43,7 +51,8 @@ class _Series:
         self.length += 1
 
     def thin(self) -> None:
-        """Keep every other value."""
+        """Keep every other value, and take every other one only from now on."""
+        self.stride *= 2
         self.values = self.values[: self.length : 2].copy()
         if self.rows is not None:
             self.rows = self.rows[: self.length : 2].copy()
@@ -91,12 +100,10 @@ class RunData:
         self.rows_complete = 0
         self.complete = True
         self._lock = threading.Lock()
-        self._array_bytes = 0
-        self._stride = 1
         self._series: dict[str, _Series] = {}
         for column in columns:
             shape = tuple(len(self.axes[name].values) for name in column.axes)
-            self._series[column.name] = _Series(np.dtype(column.dtype), shape)
+            self._series[column.name] = _Series(np.dtype(column.dtype), shape, self.points)
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -107,31 +114,26 @@ class RunData:
             for name, series in self._series.items():
                 value = record.get(name)
                 if self.table[name].axes:
-                    if value is None or row % self._stride:
+                    if value is None or row % series.stride:
                         continue
-                    self._array_bytes += series.values.itemsize * int(np.size(value))
+                    if (series.length + 1) * int(np.size(value)) * series.values.itemsize > (
+                        MOST_COLUMN_BYTES
+                    ):
+                        series.thin()
+                        self.complete = False
                 elif value is None:
                     value = np.nan if series.values.dtype.kind == "f" else 0
                 series.append(value, row)
             self.rows_complete = row + 1
-            if self._array_bytes > MOST_ARRAY_BYTES:
-                self._thin()
-
-    def _thin(self) -> None:
-        for name, series in self._series.items():
-            if self.table[name].axes:
-                series.thin()
-        self._array_bytes //= 2
-        self._stride *= 2
-        self.complete = False
 
     def extend(
-        self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.intp] | None
+        self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.intp] | None, step: int = 1
     ) -> None:
-        """Take a whole column at once (of a file); rows None: a value for every record."""
+        """Take a column of a file at once, every `step`-th value; rows None: one a record."""
         with self._lock:
             series = self._series[name]
             series.values, series.rows, series.length = values, rows, len(values)
+            series.stride = step
 
     # ---- what an analysis asks of a run file ----------------------------------------------------
 
@@ -150,6 +152,12 @@ class RunData:
         """Return which records the values of a column belong to."""
         with self._lock:
             return self._series[name].belongs_to()
+
+    def both(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
+        """Return a column's values and their records, of one moment: another thread may append."""
+        with self._lock:
+            series = self._series[name]
+            return series.values[: series.length], series.belongs_to()
 
     def last(self, name: str) -> Any:
         """Return the newest value of a column, None if there is none."""
@@ -194,7 +202,7 @@ class RunData:
 def from_file(path: Path | str) -> RunData:
     """Read a run file, finished or alive.
 
-    Arrays beyond MOST_ARRAY_BYTES are read in part, evenly, for drawing.
+    Of a column of arrays beyond MOST_COLUMN_BYTES a part is read, evenly, for drawing.
     """
     from procedures.running.runfile import RunFile
 
@@ -213,31 +221,33 @@ def from_file(path: Path | str) -> RunData:
             "instruments": run.instruments,
             "calibrations": run.calibrations,
             "decisions": run.decisions,
-            "points": max((len(one) for one in run.plan.values()), default=0),
         }
         columns, axes = _described(run)
         made = RunData(run.measurement, columns, axes, about)
+        made.points = max((len(one) for one in run.plan.values()), default=0)
         made.rows_complete = run.rows_complete
-        arrays = [column for column in columns if column.axes]
-        budget = sum(
-            int(np.prod(run.shape(c.name)[0])) * run.shape(c.name)[1].itemsize * run.rows_complete
-            for c in arrays
-            if not c.where
-        )
-        step = max(-(-budget // MOST_ARRAY_BYTES), 1)
         for column in columns:
-            name = column.name
-            rows: npt.NDArray[np.intp] | None = None
-            if column.axes and not column.where and step > 1:
-                values = run.rows(name, 0, run.rows_complete, step)
-                rows = np.arange(0, run.rows_complete, step, dtype=np.intp)
-                made.complete = False
-            else:
-                values = run.records(name)
-                if column.where:
-                    rows = np.asarray(run.rows_of(name))
-            made.extend(name, values, rows)
+            made.extend(column.name, *_part(run, column, made))
     return made
+
+
+def _part(
+    run: Any, column: Column, made: RunData
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp] | None, int]:
+    """Return the values of a column that are kept in memory, which records have them, the step."""
+    name = column.name
+    if not column.axes:
+        return run.records(name), None, 1
+    rows = np.asarray(run.rows_of(name), dtype=np.intp)
+    shape, dtype = run.shape(name)
+    step = max(-(-len(rows) * int(np.prod(shape)) * dtype.itemsize // MOST_COLUMN_BYTES), 1)
+    if step > 1:
+        made.complete = False
+        values = np.empty((len(rows[::step]), *shape), dtype)
+        for place, row in enumerate(range(0, len(rows), step)):  # HDF5 is slow at every n-th
+            values[place] = run.rows(name, row, row + 1)[0]
+        return values, rows[::step], step
+    return run.records(name), rows, 1
 
 
 def _described(run: Any) -> tuple[list[Column], list[Axis]]:

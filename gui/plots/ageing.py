@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gui.plots.light import NetSpectra, band_sum
+from gui.plots.light import NetSpectra
 from gui.plots.plot import Plot
 from gui.plots.view import MeasurementView
 from gui.rundata import RunData
@@ -37,9 +37,9 @@ class AgeingView(MeasurementView):
         net = self._net.of(data)
         if not len(net):
             return
-        rows = data.rows_of("spectra")[: len(net)]
+        rows, light = self._net.rows, self._net.sums()
         self._line.setData(data.axis("wavelength"), net[-1])
-        fluence, light = data.records("fluence")[rows].astype(np.float64), band_sum(net)
+        fluence = data.records("fluence")[rows].astype(np.float64)
         days = data.records("day")[rows].astype(np.float64)
         sweep = data.records("sweep")[rows]
         for number in np.unique(sweep)[-_MOST_DAYS:]:

@@ -6,19 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from gui.plots.light import NetSpectra, band_sum
 from gui.plots.plot import Plot
-from gui.plots.view import MeasurementView
+from gui.plots.sweep import SweepView
 from gui.rundata import RunData
 from gui.words import ev, result, significant
 
 
-class BiexcitonView(MeasurementView):
+class BiexcitonView(SweepView):
     """Spectrum over photon energy with the two-band fit above; band areas below."""
 
     MAIN = "binding_energy_meV"
-    RANGE = "fluence"
-    RANGE_NAME = "fluence (µJ/cm²)"
+    FLUENCE = 1e-3
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,37 +36,24 @@ class BiexcitonView(MeasurementView):
         self._area_b = self.growth.curve(1, symbol="o", line=False, name="B, biexciton")
         self._law = [self.growth.curve(5, width=1.6) for _ in range(2)]
         self._kelvin = self.temperature.curve(2, symbol="o", size=5)
-        self._net = NetSpectra()
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
-        net = self._net.of(data)
-        if not len(net):
+        seen = self.seen(data)
+        if seen is None:
             return
         wavelength = data.axis("wavelength")
-        rows = data.rows_of("spectra")[: len(net)]
         energy = ev(1.0) / wavelength
-        fluence = 1e-3 * data.records("fluence")[rows].astype(np.float64)
-        highest = int(np.argmax(fluence))
-        shown = net[highest] * wavelength**2
+        highest = int(np.argmax(seen.fluence))
+        shown = seen.net[highest] * wavelength**2
         shown = shown / max(float(np.quantile(shown, 0.995)), 1e-12)
         self._line.setData(energy[::-1], shown[::-1])
         self.spectrum.set_title(
-            f"Spectrum at {significant(float(fluence[highest]))} mJ/cm², the highest so far"
+            f"Spectrum at {significant(float(seen.fluence[highest]))} mJ/cm², the highest so far"
         )
-        light = band_sum(net)
-        good = (fluence > 0.0) & (light > 0.0)
-        self._whole.setData(fluence[good], light[good])
+        self._whole.setData(seen.fluence[seen.good], seen.light[seen.good])
         kelvin = data.records("temperature").astype(np.float64)
         self._kelvin.setData(np.arange(1, len(kelvin) + 1), kelvin)
-
-    def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
-        """See MeasurementView."""
-        net = NetSpectra().of(data)
-        fluence = 1e-3 * data.records("fluence")[data.rows_of("spectra")[: len(net)]]
-        light = band_sum(net)
-        good = (fluence > 0.0) & (light > 0.0)
-        return self.growth, fluence[good], light[good]
 
     def show_fit(self, evaluation: Any) -> None:
         """See MeasurementView."""

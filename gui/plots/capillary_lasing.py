@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from gui.plots.light import NetSpectra, band_sum
 from gui.plots.plot import Plot
-from gui.plots.view import MeasurementView
+from gui.plots.sweep import SweepView
 from gui.plots.waterfall import Waterfall
 from gui.rundata import RunData
 from gui.words import significant
 
 
-class CapillaryLasingView(MeasurementView):
+class CapillaryLasingView(SweepView):
     """Spectrum above; waterfall and output below."""
 
     MAIN = "threshold_mJ_cm2"
-    RANGE = "fluence"
-    RANGE_NAME = "fluence (µJ/cm²)"
+    FLUENCE = 1e-3
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,41 +27,19 @@ class CapillaryLasingView(MeasurementView):
         self.spectrum.follow(self._line)
         self._points = self.growth.curve(0, symbol="o", line=False)
         self.growth.follow(self._points)
-        self._net = NetSpectra()
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
-        net = self._net.of(data)
-        if not len(net):
+        seen = self.seen(data)
+        if seen is None:
             return
         wavelength = data.axis("wavelength")
-        fluence = 1e-3 * data.records("fluence")[data.rows_of("spectra")[: len(net)]]
-        self._line.setData(wavelength, net[-1])
-        self.spectrum.set_title(f"Spectrum at {significant(float(fluence[-1]))} mJ/cm²")
-        self.waterfall.show_spectra(wavelength, fluence, np.maximum(net, 0.0))
-        light = band_sum(net)
-        good = (fluence > 0.0) & (light > 0.0)
-        self._points.setData(fluence[good], light[good])
-
-    def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
-        """See MeasurementView."""
-        net = NetSpectra().of(data)
-        fluence = 1e-3 * data.records("fluence")[data.rows_of("spectra")[: len(net)]]
-        light = band_sum(net)
-        good = (fluence > 0.0) & (light > 0.0)
-        return self.growth, fluence[good], light[good]
+        self._line.setData(wavelength, seen.net[-1])
+        self.spectrum.set_title(f"Spectrum at {significant(float(seen.fluence[-1]))} mJ/cm²")
+        self.waterfall.show_spectra(wavelength, seen.fluence, seen.net)
+        self._points.setData(seen.fluence[seen.good], seen.light[seen.good])
 
     def show_fit(self, evaluation: Any) -> None:
         """See MeasurementView."""
-        self.growth.mark(None)
+        self.mark_threshold(evaluation, "Output")
         super().show_fit(evaluation)
-
-    def draw_fit(self, evaluation: Any) -> None:
-        """See MeasurementView."""
-        threshold = evaluation.analysis.results.get("threshold_mJ_cm2")
-        if (
-            threshold is not None
-            and isinstance(threshold.value, float)
-            and isinstance(threshold.stderr, float)
-        ):
-            self.growth.mark(threshold.value, threshold.stderr)

@@ -14,26 +14,47 @@ Floats = npt.NDArray[np.float64]
 
 
 class NetSpectra:
-    """Net spectra of a run, counts per shot and pixel, computed once for each record."""
+    """Net spectra of a run, counts per shot and pixel, and their sums, computed once for each.
+
+    Spectrum and background are put together by the record they belong to: not every record has
+    both, and of a long run not all are in memory.
+    """
 
     def __init__(self) -> None:
         self._run: RunData | None = None
-        self._kept: Floats = np.zeros((0, 0))
-        self._rows = 0
+        self._clear(0)
+
+    def _clear(self, pixels: int) -> None:
+        self.rows: npt.NDArray[np.intp] = np.zeros(0, np.intp)
+        self._net: Floats = np.zeros((0, pixels))
+        self._sums: Floats = np.zeros(0)
 
     def of(self, data: RunData) -> Floats:
-        """Return (n, pixels) for the spectra that are there."""
-        spectra, background = data.records("spectra"), data.records("background")
-        count = min(len(spectra), len(background))
-        if data is not self._run or not data.complete or count < self._rows:
-            self._run, self._kept, self._rows = data, np.zeros((0, spectra.shape[1])), 0
-        if count > self._rows:
-            rows = data.rows_of("spectra")[self._rows : count]
-            shots = np.maximum(data.records("shots")[rows].astype(np.float64), 1.0)
-            new = spectra[self._rows : count].astype(np.float64) - background[self._rows : count]
-            self._kept = np.concatenate([self._kept, new / shots[:, None]])
-            self._rows = count
-        return self._kept
+        """Return (n, pixels) for the records that have both; `rows` and `sums` are then theirs."""
+        spectra, lit = data.both("spectra")
+        background, dark = data.both("background")
+        rows, place, base = np.intersect1d(lit, dark, assume_unique=True, return_indices=True)
+        known = len(self.rows)
+        if (
+            data is not self._run
+            or len(rows) < known
+            or (known and rows[known - 1] != self.rows[-1])
+            or self._net.shape[1] != spectra.shape[1]
+        ):
+            self._run, known = data, 0
+            self._clear(spectra.shape[1])
+        if len(rows) > known:
+            shots = np.maximum(data.records("shots")[rows[known:]].astype(np.float64), 1.0)
+            new = spectra[place[known:]].astype(np.float64) - background[base[known:]]
+            new /= shots[:, None]
+            self._net = np.concatenate([self._net[:known], new])
+            self._sums = np.concatenate([self._sums[:known], band_sum(new)])
+            self.rows = rows
+        return self._net
+
+    def sums(self) -> Floats:
+        """Return the sum over the band of each spectrum of the last `of`."""
+        return self._sums
 
 
 def band_sum(net: Floats) -> Floats:

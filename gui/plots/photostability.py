@@ -43,9 +43,9 @@ class PhotostabilityView(MeasurementView):
             shots, light, fluence = series
             self.decay.show_series(self._raw, Decimated(shots, light))
             self.pump.show_series(self._fluence, Decimated(shots, fluence))
-        spectra = data.records("spectra")
+        spectra, rows = data.both("spectra")
         if len(spectra):
-            row = int(data.rows_of("spectra")[len(spectra) - 1])
+            row = int(rows[-1])
             shots_in = max(float(data.records("shots")[row]), 1.0)
             self._line.setData(data.axis("wavelength"), spectra[-1] / shots_in)
 

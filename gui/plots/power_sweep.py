@@ -6,20 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from gui.plots.light import NetSpectra, band_sum
 from gui.plots.plot import Plot
-from gui.plots.view import MeasurementView
+from gui.plots.sweep import SweepView
 from gui.plots.waterfall import Waterfall
 from gui.rundata import RunData
-from gui.words import result, significant
+from gui.words import significant
 
 
-class PowerSweepView(MeasurementView):
+class PowerSweepView(SweepView):
     """Spectrum above; waterfall and log-log plot below."""
 
     MAIN = "threshold_uJ_cm2"
-    RANGE = "fluence"
-    RANGE_NAME = "fluence (µJ/cm²)"
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,26 +40,22 @@ class PowerSweepView(MeasurementView):
         )
         self._fit = self.growth.curve(5, width=2.2, name="fit")
         self.growth.follow(self._points)
-        self._net = NetSpectra()
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
-        net = self._net.of(data)
-        if not len(net):
+        seen = self.seen(data)
+        if seen is None:
             return
-        wavelength = data.axis("wavelength")
-        rows = data.rows_of("spectra")[: len(net)]
-        fluence = data.records("fluence")[rows].astype(np.float64)
-        saturated = data.records("saturated")[rows].astype(bool)
+        wavelength, net = data.axis("wavelength"), seen.net
+        saturated = data.records("saturated")[seen.rows].astype(bool)
         self._line.setData(wavelength, net[-1])
         self._show_saturated(data, wavelength, net[-1], bool(saturated[-1]))
-        self.spectrum.set_title(f"Spectrum at {significant(float(fluence[-1]))} µJ/cm²")
-        full = self._full(data, rows)
-        self.waterfall.show_spectra(wavelength, fluence[full], np.maximum(net[full], 0.0))
-        light = band_sum(net)
-        good = full & (fluence > 0.0) & (light > 0.0)
-        self._points.setData(fluence[good], light[good])
-        self._bad.setData(fluence[good & saturated], light[good & saturated])
+        self.spectrum.set_title(f"Spectrum at {significant(float(seen.fluence[-1]))} µJ/cm²")
+        full = self.is_shown(data, seen.rows)
+        self.waterfall.show_spectra(wavelength, seen.fluence[full], net[full])
+        self._points.setData(seen.fluence[seen.good], seen.light[seen.good])
+        bad = seen.good & saturated
+        self._bad.setData(seen.fluence[bad], seen.light[bad])
 
     def _show_saturated(self, data: RunData, wavelength: Any, shown: Any, any_is: bool) -> None:
         if not any_is:
@@ -72,31 +65,22 @@ class PowerSweepView(MeasurementView):
         top = counts >= 0.999 * counts.max()
         self._saturated.setData(wavelength[top], shown[top])
 
-    def _full(self, data: RunData, rows: Any) -> Any:
+    def is_shown(self, data: RunData, rows: Any) -> Any:
+        """See SweepView: the records of the full stripe."""
         length = data.records("stripe_length")[rows].astype(np.float64)
         full = float(data.facts.get("full_stripe_length_mm") or 0.0)
         return np.abs(length - full) < 0.2 if full else np.ones(len(rows), bool)
-
-    def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
-        """See MeasurementView."""
-        net = NetSpectra().of(data)
-        rows = data.rows_of("spectra")[: len(net)]
-        fluence, light = data.records("fluence")[rows], band_sum(net)
-        good = self._full(data, rows) & (fluence > 0.0) & (light > 0.0)
-        order = np.argsort(fluence[good])
-        return self.growth, fluence[good][order], light[good][order]
 
     def show_fit(self, evaluation: Any) -> None:
         """See MeasurementView."""
         for curve in (self._broad, self._narrow, self._fit):
             curve.setData([], [])
-        self.growth.mark(None)
-        self.growth.set_title("Growth")
+        self.mark_threshold(evaluation, "Growth")
         super().show_fit(evaluation)
 
     def draw_fit(self, evaluation: Any) -> None:
         """See MeasurementView."""
-        curves, results = evaluation.analysis.curves, evaluation.analysis.results
+        curves = evaluation.analysis.curves
         if "separated_fluence_uJ_cm2" in curves:
             where = curves["separated_fluence_uJ_cm2"]
             narrow = curves["stimulated_counts_per_shot"]
@@ -106,7 +90,3 @@ class PowerSweepView(MeasurementView):
             self._narrow.setData(where[seen], np.maximum(narrow[seen], 1e-12))
         if "fit_fluence_uJ_cm2" in curves:
             self._fit.setData(curves["fit_fluence_uJ_cm2"], curves["fit_band_counts_per_shot"])
-        threshold = results["threshold_uJ_cm2"]
-        if isinstance(threshold.value, float) and isinstance(threshold.stderr, float):
-            self.growth.mark(threshold.value, threshold.stderr)
-            self.growth.set_title(f"Growth: threshold {result(threshold)}")

@@ -124,6 +124,25 @@ def _inside(axis: Floats, region: tuple[float, float]) -> Any:
     return found
 
 
+class Frames:
+    """Frames and backgrounds of a run, put together by the record they belong to (`rows`)."""
+
+    def __init__(self, data: RunData) -> None:
+        self._frames, lit = data.both("frames")
+        self._background, dark = data.both("background")
+        self.rows, self._lit, self._dark = np.intersect1d(
+            lit, dark, assume_unique=True, return_indices=True
+        )
+
+    def net(self, row: int) -> Floats | None:
+        """Return the frame of a record without its background; None if it is not in memory."""
+        place = int(np.searchsorted(self.rows, row))
+        if place == len(self.rows) or self.rows[place] != row:
+            return None
+        light = self._frames[self._lit[place]].astype(np.float64)
+        return np.asarray(light - self._background[self._dark[place]])
+
+
 class StreakView(MeasurementView):
     """Spectrogram large; decay and spectrum beside and below."""
 
@@ -145,36 +164,38 @@ class StreakView(MeasurementView):
         self.image.tools.insertWidget(1, label("record", "muted"))
         self.image.tools.insertWidget(2, self.choice)
         self._data: RunData | None = None
+        self._frames: Frames | None = None
         self._shown = (-2, -2)
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
-        self._data = data
         self.MAIN = _MAIN.get(data.measurement, "")
-        count = len(data.records("frames"))
-        if self.choice.count() == 0:
+        self._frames = Frames(data)
+        if data is not self._data or len(self._frames.rows) < self.choice.count() - 1:
+            self.choice.blockSignals(True)
+            self.choice.clear()
             self.choice.addItem("newest", -1)
-        while self.choice.count() - 1 < count:
-            number = self.choice.count() - 1
-            kind = "response" if int(data.records("kind")[number]) else "sample"
-            fluence = significant(float(data.records("fluence")[number]))
-            self.choice.addItem(f"{number + 1}: {fluence} µJ/cm², {kind}", number)
+            self.choice.blockSignals(False)
+        self._data = data
+        kinds, fluences = data.records("kind"), data.records("fluence")
+        for row in self._frames.rows[self.choice.count() - 1 :]:
+            kind = "response" if int(kinds[row]) else "sample"
+            text = f"{row + 1}: {significant(float(fluences[row]))} µJ/cm², {kind}"
+            self.choice.addItem(text, int(row))
         self._show_chosen()
 
     def _show_chosen(self) -> None:
-        data = self._data
-        if data is None:
+        data, frames = self._data, self._frames
+        if data is None or frames is None or not len(frames.rows):
             return
-        count = min(len(data.records("frames")), len(data.records("background")))
         chosen = self.choice.currentData()
-        number = count - 1 if chosen is None or chosen < 0 else int(chosen)
-        if not 0 <= number < count or self._shown == (id(data), number):
+        row = int(frames.rows[-1]) if chosen is None or chosen < 0 else int(chosen)
+        net = frames.net(row) if self._shown != (id(data), row) else None
+        if net is None:
             return
-        self._shown = (id(data), number)
-        net = data.records("frames")[number].astype(np.float64) - data.records("background")[number]
-        row = int(data.rows_of("frames")[number])
+        self._shown = (id(data), row)
         fluence = float(data.records("fluence")[row])
-        self.image.set_title(f"Spectrogram {number + 1}, {significant(fluence)} µJ/cm²")
+        self.image.set_title(f"Spectrogram {row + 1}, {significant(fluence)} µJ/cm²")
         sample = not int(data.records("kind")[row])
         self.image.show_image(data.axis("sweep_time"), data.axis("wavelength"), net, place=sample)
         self._project()
@@ -189,10 +210,10 @@ class StreakView(MeasurementView):
 
     def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
         """See MeasurementView: the decay of the newest record in the gate."""
-        frames, background = data.records("frames"), data.records("background")
-        if not len(frames) or not len(background):
+        frames = Frames(data)
+        net = frames.net(int(frames.rows[-1])) if len(frames.rows) else None
+        if net is None:
             return None
-        net = frames[-1].astype(np.float64) - background[len(frames) - 1]
         columns = _inside(data.axis("wavelength"), self.image.wavelength_gate.getRegion())
         decay = net[:, columns].sum(axis=1)
         floor = max(float(decay.max()), 1.0) * 1e-4

@@ -50,7 +50,7 @@ class StripeLengthView(MeasurementView):
         if not len(net):
             return
         wavelength = data.axis("wavelength")
-        rows = data.rows_of("spectra")[: len(net)]
+        rows = self._net.rows
         self._line.setData(wavelength, net[-1])
         length = data.records("stripe_length")[rows].astype(np.float64)
         scan = data.records("scan")[rows]
@@ -69,8 +69,8 @@ class StripeLengthView(MeasurementView):
 
     def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
         """See MeasurementView."""
-        net = NetSpectra().of(data)
-        rows = data.rows_of("spectra")[: len(net)]
+        spectra = NetSpectra()
+        net, rows = spectra.of(data), spectra.rows
         length, scan = data.records("stripe_length")[rows], data.records("scan")[rows]
         light = self._at_peak(data.axis("wavelength"), net)
         one = (scan == 1) & (length > 0.0) & (light > 0.0)
