@@ -39,7 +39,16 @@ def main(config: BenchConfig | None) -> int:
     _catch(window)
     window.show()
     window.begin()
-    return int(app.exec_())
+    code = int(app.exec_())
+    take_apart(window)
+    return code
+
+
+def take_apart(window: QtWidgets.QWidget) -> None:
+    """Delete a closed window here and now: at the interpreter's end the order would be anyone's."""
+    window.deleteLater()
+    QtCore.QCoreApplication.sendPostedEvents(window, QtCore.QEvent.Type.DeferredDelete)
+    QtWidgets.QApplication.processEvents()
 
 
 def in_real_time(config: BenchConfig | None) -> BenchConfig:

@@ -6,13 +6,13 @@ are new records, as often as drawing is cheap.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Protocol
 
 from PyQt5 import QtCore, QtWidgets
 
 from gui import theme
 from gui.fields import RIGHT, Chip, button, label
+from gui.plots.pace import Pace
 from gui.plots.view import MeasurementView, view_for
 from gui.rundata import RunData
 from gui.words import duration
@@ -49,8 +49,6 @@ _CHIPS = {
     "interrupted": ("INTERRUPTED", "bad"),
     "idle": ("NO RUN", "off"),
 }
-_SHARE = 0.6
-"""Of the window's time at most, for drawing."""
 
 
 class RunPane(QtWidgets.QWidget):
@@ -109,7 +107,8 @@ class RunPane(QtWidgets.QWidget):
         self.run: Any = None
         self._drawn: tuple[int, int] = (0, -1)
         self._fitted: tuple[int, int] = (0, -1)
-        self._next_draw = 0.0
+        self._pace = Pace()
+        self._ready: tuple[str, MeasurementView | None] = ("", None)
         self._shown_for: RunData | None = None
         self._state = "idle"
         self.draws = 0
@@ -128,7 +127,7 @@ class RunPane(QtWidgets.QWidget):
         self.note.setText(text)
         self.note.setVisible(bool(text))
         theme.restyle(self.note, role="error" if status == "failed" else "warn")
-        self._next_draw = 0.0
+        self._pace.at_once()
         self.refresh()
 
     def say(self, text: str) -> None:
@@ -177,8 +176,7 @@ class RunPane(QtWidgets.QWidget):
         if data is None:
             return
         mark = (id(data), data.rows_complete)
-        now = time.monotonic()
-        if mark == self._drawn or now < self._next_draw or not data.rows_complete:
+        if mark == self._drawn or not data.rows_complete or not self._pace.due():
             return
         if not self.isVisible():
             self._maybe_fit(data)
@@ -189,8 +187,7 @@ class RunPane(QtWidgets.QWidget):
         self._drawn = mark
         self.view.draw(data)
         self.draws += 1
-        took = time.monotonic() - now
-        self._next_draw = now + max(took / _SHARE, 0.030)
+        self._pace.drew(self.view.paint_s)
         self._maybe_fit(data)
 
     def _maybe_fit(self, data: RunData) -> None:
@@ -205,8 +202,24 @@ class RunPane(QtWidgets.QWidget):
         if self.view is not None:
             self.place.removeWidget(self.view)
             self.view.deleteLater()
-        self.view = view_for(data.measurement)
+        name, ready = self._ready
+        self._ready = ("", None)
+        self.view = ready if ready is not None and name == data.measurement else None
+        if self.view is None:
+            self.view = view_for(data.measurement)
         self.place.addWidget(self.view, 1)
+        self.view.show()
+
+    def prepare(self, measurement: str) -> None:
+        """Have the plots of a measurement made before its run begins: they take a while."""
+        name, ready = self._ready
+        if name != measurement:
+            if ready is not None:
+                ready.deleteLater()
+            made = view_for(measurement)
+            made.setParent(self)
+            made.hide()
+            self._ready = (measurement, made)
 
     def show_fit(self, data: RunData, evaluation: Any) -> None:
         """Show a fit, if it is of the run that is shown."""
@@ -215,8 +228,9 @@ class RunPane(QtWidgets.QWidget):
 
     def restyle(self) -> None:
         """Take another theme's colours."""
-        if self.view is not None:
-            self.view.restyle()
+        for view in (self.view, self._ready[1]):
+            if view is not None:
+                view.restyle()
 
     def _toggle_pause(self) -> None:
         if self.run is not None and self.run.state in ("pausing", "paused"):

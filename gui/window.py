@@ -12,6 +12,7 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 from gui import theme
 from gui.attach import WatchedRun
 from gui.browser import Browser
+from gui.collecting import Collector
 from gui.conductor import Conductor
 from gui.fields import Chip
 from gui.header import Header
@@ -20,14 +21,15 @@ from gui.live import LiveView, average_background
 from gui.log_view import LogView
 from gui.measure_pane import MeasurePane
 from gui.panel import BenchPanel
+from gui.plots.pace import TICK_MS, Pace
 from gui.queue_view import QueueView
 from gui.readings import during_run
 from gui.run_pane import RunPane
 from gui.snapshot import BenchView, Frame
 from instruments.config import BenchConfig
 
-TICK_MS = 33
 _SHOW_EVERY_S = 0.2
+_QUIET_MS = 1500
 
 
 class Window(QtWidgets.QMainWindow):
@@ -47,6 +49,7 @@ class Window(QtWidgets.QMainWindow):
         self.watched: WatchedRun | None = None
         self._seen_remote: set[str] = set()
         self._frame: Frame | None = None
+        self._pace = Pace()
         self._shown_s = 0.0
         self._leaving = False
         self._left = False
@@ -59,6 +62,11 @@ class Window(QtWidgets.QMainWindow):
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
+        self._collector = Collector(self)
+        self._quiet = QtCore.QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET_MS)
+        self._quiet.timeout.connect(self._quietly)
 
     # ---- building -------------------------------------------------------------------------------
 
@@ -167,6 +175,7 @@ class Window(QtWidgets.QMainWindow):
     def begin(self) -> None:
         """Open the bench; the window is usable at once."""
         self._timer.start()
+        self._collector.start()
         self.conductor.begin()
         self.conductor.files.do(_measurements, self._take_measurements, self._cannot)
 
@@ -183,6 +192,7 @@ class Window(QtWidgets.QMainWindow):
         self._show_bench()
         if view.phase == "open" and before.phase != "open":
             self._forecast()
+            self._when_quiet()
         if view.phase == "closed" and self._leaving:
             self._left = True
             QtCore.QTimer.singleShot(0, self._close_now)
@@ -247,8 +257,12 @@ class Window(QtWidgets.QMainWindow):
             return measurement(name).load()
 
         self.conductor.files.do(
-            load, lambda kind: self.measure.show_class(name, kind), self._cannot, name="class"
+            load, lambda kind: self._show_class(name, kind), self._cannot, name="class"
         )
+
+    def _show_class(self, name: str, kind: Any) -> None:
+        self.measure.show_class(name, kind)
+        self._when_quiet()
 
     def _forecast(self) -> None:
         request = self.measure.request()
@@ -312,8 +326,18 @@ class Window(QtWidgets.QMainWindow):
     def _run_ended(self, path: str, status: str, text: str) -> None:
         self.run_pane.ended(status, text)
         self._say_startable()
+        self._when_quiet()
         if self._leaving:
             self.worker.leave()
+
+    def _when_quiet(self) -> None:
+        """Do what would keep the window waiting later, once nothing goes on."""
+        self._quiet.start()
+
+    def _quietly(self) -> None:
+        if not (self.conductor.busy or self._leaving or self.worker.live):
+            self._collector.thoroughly()
+            QtCore.QTimer.singleShot(0, lambda: self.run_pane.prepare(self.measure.name))
 
     def _see_remote(self, runs: list[Any]) -> None:
         """Watch the run of another process, if this window has none."""
@@ -347,14 +371,16 @@ class Window(QtWidgets.QMainWindow):
         self.log.add("info", f"the run that was watched has ended: {status} {text}".rstrip())
         self.conductor.look_at_folder()
 
-    # ---- 30 times a second ----------------------------------------------------------------------
+    # ---- many times a second ---------------------------------------------------------------------
 
     def _tick(self) -> None:
         frame = self.worker.latest
         if frame is not None and frame is not self._frame and self.worker.live:
-            self._frame = frame
-            if self.live.isVisible():
-                self.live.show_frame(frame)
+            if self._pace.due():
+                self._frame = frame
+                if self.live.isVisible():
+                    self.live.show_frame(frame)
+                    self._pace.drew(self.live.plot.canvas.paint_s)
         elif self.live.live_button.isChecked() and not self.worker.live:
             self.live.set_live(False)
         self.run_pane.refresh()
@@ -455,6 +481,7 @@ class Window(QtWidgets.QMainWindow):
         if self._left:
             self._timer.stop()
             self.conductor.end()
+            self._collector.stop()
             event.accept()
             return
         event.ignore()

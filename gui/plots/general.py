@@ -34,6 +34,7 @@ class GeneralView(MeasurementView):
             self.columns.tools.insertWidget(1, box)
             self.columns.tools.insertWidget(1, label(name, "muted"))
         self._data: RunData | None = None
+        self._pair: _Pair | None = None
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
@@ -62,30 +63,61 @@ class GeneralView(MeasurementView):
         data = self._data
         if data is None or not self.along.currentText():
             return
-        count = data.rows_complete
-        x, y = (_values(data, box.currentText())[:count] for box in (self.along, self.up))
-        good = np.isfinite(x) & np.isfinite(y)
-        x, y = x[good], y[good]
-        rising = not len(x) or bool((np.diff(x) >= 0).all())
-        self._line_of.setVisible(rising)
-        self._points.setVisible(len(x) < 5000)
-        if rising:
-            self.columns.show_series(self._line_of, Decimated(x, y))
-        self._points.setData(x[:5000], y[:5000])
-        self.columns.set_labels(*(_words(data, box.currentText()) for box in (self.along, self.up)))
+        names = (self.along.currentText(), self.up.currentText())
+        pair = self._pair
+        if pair is None or pair.data is not data or pair.names != names:
+            pair = self._pair = _Pair(data, names)
+        pair.look()
+        self._line_of.setVisible(pair.rising)
+        if pair.rising:
+            self.columns.show_series(self._line_of, pair.series)
+        dense = pair.rising and len(pair.series) > _MOST_SYMBOLS
+        self._points.setVisible(not dense)
+        if not dense:
+            self._points.setData(*pair.some(_MOST_SYMBOLS))
+        self.columns.set_labels(*(_words(data, name) for name in names))
 
     def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
         """See MeasurementView."""
         names = (self.along.currentText(), self.up.currentText())
         if not all(name in data.table for name in names):
             return None
-        x, y = (_values(data, name) for name in names)
-        return self.columns, x, y
+        pair = _Pair(data, names)
+        pair.look()
+        return self.columns, *pair.some(_MOST_SYMBOLS)
 
 
-def _values(data: RunData, name: str) -> Any:
-    found = np.asarray(data.records(name), dtype=np.float64)
-    return found - found[0] if name == "time" and len(found) else found
+class _Pair:
+    """Two columns, one against the other, looked at as they grow."""
+
+    def __init__(self, data: RunData, names: tuple[str, str]) -> None:
+        self.data, self.names = data, names
+        self.rising = True
+        self.series = Decimated(np.zeros(0), np.zeros(0))
+        self._seen = 0
+        self._origin = 0.0
+
+    def look(self) -> None:
+        """Take what the run has now."""
+        count = self.data.rows_complete
+        x, y = (self.data.records(name)[:count] for name in self.names)
+        if self.names[1] == "time" and count:
+            y = y - y[0]
+        if self._seen == 0 and count:
+            self._origin = float(x[0]) if self.names[0] == "time" else 0.0
+            self.series = Decimated(x, y, origin=self._origin)
+        new = x[max(self._seen - 1, 0) :]  # NaN rises nowhere: such a run is shown as points
+        self.rising = self.rising and bool((new[1:] >= new[:-1]).all())
+        self._seen = count
+        self.series.grow(x, y)
+
+    def some(self, most: int) -> tuple[Any, Any]:
+        """Return at most so many of the points, evenly, the newest among them."""
+        count = len(self.series)
+        rows = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+        x, y = self.series.x_at(rows), np.asarray(self.series.y[rows], dtype=np.float64)
+        good = np.isfinite(x) & np.isfinite(y)
+        return x[good], y[good]
 
 
 def _words(data: RunData, name: str) -> str:
@@ -98,6 +130,8 @@ def _words(data: RunData, name: str) -> str:
     return f"{name.replace('_', ' ')} ({printed})" if printed else name.replace("_", " ")
 
 
+_MOST_SYMBOLS = 1000
+"""More points than that are no longer told apart, and cost the frame."""
 _ALONG = ("attenuator_angle", "angle", "exposed_shots", "stripe_length", "fluence", "day", "time")
 _UP = ("energy", "pulse_energy", "band_counts", "transmission", "fluence")
 

@@ -6,6 +6,7 @@ scale while values change. Nothing is computed here.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,16 @@ class _View(pg.ViewBox):  # type: ignore[misc]
 
 
 class _Canvas(pg.PlotWidget):  # type: ignore[misc]
-    """The drawing itself, with keys."""
+    """The drawing itself, with keys; `painted` counts, `paint_s` is how long the last one took."""
+
+    painted = 0
+    paint_s = 0.0
+
+    def paintEvent(self, event: Any) -> None:
+        begun = time.perf_counter()
+        super().paintEvent(event)
+        self.paint_s = time.perf_counter() - begun
+        self.painted += 1
 
     def keyPressEvent(self, event: Any) -> None:
         view = self.getViewBox()
@@ -150,6 +160,8 @@ class Plot(QtWidgets.QWidget):
     ) -> Any:
         """Add a curve of one of the theme's series."""
         made = pg.PlotDataItem(name=name or None)
+        if not line:  # for lines that reach far outside; it has symbols made anew at each zoom
+            made.setDynamicRangeLimit(None)
         made.style_args = {
             "series": series,
             "width": width,
@@ -264,8 +276,9 @@ class Plot(QtWidgets.QWidget):
         x, y = self._labels
         self.item.setLabel("bottom", x, **style)
         self.item.setLabel("left", y, **style)
-        self.item.getAxis("left").enableAutoSIPrefix(False)
-        self.item.getAxis("bottom").enableAutoSIPrefix(False)
+        for name in ("left", "bottom", "top"):  # a prefix would be looked for at every frame
+            if self.item.getAxis(name).autoSIPrefix:
+                self.item.getAxis(name).enableAutoSIPrefix(False)
 
     def _style(self, curve: Any) -> None:
         now, args = theme.current(), curve.style_args

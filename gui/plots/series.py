@@ -19,16 +19,35 @@ _FINE = 512
 
 
 class Decimated:
-    """A series with rising x, and its lowest and highest in blocks of 512, kept."""
+    """A series with rising x, and its lowest and highest in blocks of 512, kept.
 
-    def __init__(self, x: npt.NDArray[Any] | None, y: npt.NDArray[Any], step: float = 1.0) -> None:
+    Args:
+        x: of each value, None: 1, 2, 3 ... times `step`. y: the values, drawn times `factor`.
+            origin: taken off x.
+    """
+
+    def __init__(
+        self,
+        x: npt.NDArray[Any] | None,
+        y: npt.NDArray[Any],
+        step: float = 1.0,
+        origin: float = 0.0,
+        factor: float = 1.0,
+    ) -> None:
         self.y = y
         self._x = x
-        self._step = step
-        whole = len(y) // _FINE * _FINE
-        blocks = y[:whole].reshape(-1, _FINE)
-        self._low = np.fmin.reduce(blocks, axis=1) if whole else y[:0]
-        self._high = np.fmax.reduce(blocks, axis=1) if whole else y[:0]
+        self._step, self._origin, self._factor = step, origin, factor
+        self._low = self._high = np.zeros(0)
+        self.grow(x, y)
+
+    def grow(self, x: npt.NDArray[Any] | None, y: npt.NDArray[Any]) -> None:
+        """Take the series as it is now, longer than before; only what is new is looked at."""
+        self._x, self.y = x, y
+        known, whole = len(self._low), len(y) // _FINE
+        if whole > known:
+            blocks = y[known * _FINE : whole * _FINE].reshape(-1, _FINE)
+            self._low = np.append(self._low, np.fmin.reduce(blocks, axis=1))
+            self._high = np.append(self._high, np.fmax.reduce(blocks, axis=1))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -37,15 +56,15 @@ class Decimated:
         """Return x of rows."""
         if self._x is None:
             return np.asarray((rows + 1) * self._step, dtype=np.float64)
-        return np.asarray(self._x[rows], dtype=np.float64)
+        return np.asarray(self._x[rows], dtype=np.float64) - self._origin
 
     def rows_between(self, low: float, high: float) -> tuple[int, int]:
         """Return the rows inside a range of x, one more at each side."""
         if self._x is None:
             first, last = int(low / self._step) - 2, int(high / self._step) + 2
         else:
-            first = int(np.searchsorted(self._x, low)) - 1
-            last = int(np.searchsorted(self._x, high)) + 1
+            first = int(np.searchsorted(self._x, low + self._origin)) - 1
+            last = int(np.searchsorted(self._x, high + self._origin)) + 1
         return max(first, 0), min(last, len(self.y))
 
     def envelope(self, first: int, last: int) -> tuple[Floats, Floats]:
@@ -53,7 +72,8 @@ class Decimated:
         count = last - first
         if count <= MOST_POINTS:
             rows = np.arange(first, last)
-            return self.x_at(rows), np.asarray(self.y[first:last], dtype=np.float64)
+            y = np.asarray(self.y[first:last], dtype=np.float64) * self._factor
+            return self.x_at(rows), y
         buckets = MOST_POINTS // 2
         if count > 4 * _FINE * buckets:
             begin, end = first // _FINE, min(-(-last // _FINE), len(self._low))
@@ -72,7 +92,7 @@ class Decimated:
         x = np.repeat(self.x_at(rows), 2)
         y = np.empty(2 * len(low))
         y[0::2], y[1::2] = low, high
-        return x, y
+        return x, y * self._factor
 
 
 def _reduce(values: npt.NDArray[Any], width: int, how: np.ufunc) -> Floats:
@@ -102,6 +122,11 @@ class SeriesPlot(Plot):
             curve.setData(*series.envelope(*self._visible(series)))
         else:
             curve.setData([], [])
+
+    @property
+    def refreshing(self) -> bool:
+        """Whether the envelope is about to be drawn anew."""
+        return bool(self._pending.isActive())
 
     def _schedule(self) -> None:
         if not self._pending.isActive():

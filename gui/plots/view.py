@@ -117,6 +117,11 @@ class MeasurementView(QtWidgets.QWidget):
                 curve.setData(x, y)
                 self._overlaid.append((plot, curve))
 
+    @property
+    def paint_s(self) -> float:
+        """How long the last painting of all plots took (s)."""
+        return sum(plot.canvas.paint_s for plot in self.plots)
+
     def restyle(self) -> None:
         """Take another theme's colours."""
         for plot in self.plots:
@@ -142,6 +147,7 @@ class MeasurementView(QtWidgets.QWidget):
 _VIEWS = {
     "power-sweep": "gui.plots.power_sweep:PowerSweepView",
     "stripe-length": "gui.plots.stripe_length:StripeLengthView",
+    "per-shot": "gui.plots.per_shot:PerShotView",
     "photostability": "gui.plots.photostability:PhotostabilityView",
     "biexciton": "gui.plots.biexciton:BiexcitonView",
     "ageing": "gui.plots.ageing:AgeingView",
