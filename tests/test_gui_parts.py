@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PyQt5 import QtCore, QtTest
+from PyQt5 import QtCore, QtTest, QtWidgets
 
 from gui import words
+from gui.app import take_apart
+from gui.collecting import Collector
 from gui.fields import QuantityEdit, UnitEdit
 from gui.form import ParameterForm
 from gui.jobs import Jobs
-from gui.plots.light import peak_and_width
+from gui.plots.light import NetSpectra, peak_and_width
 from gui.plots.plot import Plot
 from gui.plots.series import MOST_POINTS, Decimated, SeriesPlot
 from gui.plots.view import view_for
@@ -26,6 +31,15 @@ from tests.runs import record, started
 from tests.windows import until
 
 Key = QtCore.Qt.Key
+
+
+@pytest.fixture
+def apart(qapp: Any) -> Iterator[Callable[[QtWidgets.QWidget], None]]:
+    """Takes widgets that are deleted after the test, whole: the collector would do it in pieces."""
+    made: list[QtWidgets.QWidget] = []
+    yield made.append
+    for one in made:
+        take_apart(one)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +67,9 @@ def test_numbers_in_words() -> None:
     assert words.result_name("threshold_uJ_cm2") == "Threshold"
 
 
-def test_arrow_keys_step_the_digit_that_matters(qtbot: Any) -> None:
+def test_arrow_keys_step_the_digit_that_matters(apart: Any) -> None:
     edit = UnitEdit("uJ/cm^2")
-    qtbot.addWidget(edit)
+    apart(edit)
     edit.setText("57")
     QtTest.QTest.keyClick(edit, Key.Key_Up)
     assert edit.value() == pytest.approx(58.0)
@@ -68,9 +82,9 @@ def test_arrow_keys_step_the_digit_that_matters(qtbot: Any) -> None:
     assert edit.value() == pytest.approx(12.5)
 
 
-def test_only_enter_sends_and_only_what_is_allowed(qtbot: Any) -> None:
+def test_only_enter_sends_and_only_what_is_allowed(apart: Any) -> None:
     edit = QuantityEdit("Fluence", "uJ/cm^2")
-    qtbot.addWidget(edit)
+    apart(edit)
     edit.set_limits(Limits(1.0, 100.0, "uJ/cm^2"))
     sent: list[float] = []
     edit.sent.connect(sent.append)
@@ -89,18 +103,18 @@ def test_only_enter_sends_and_only_what_is_allowed(qtbot: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(measurements()))
-def test_every_measurement_has_a_form_whose_defaults_are_valid(qtbot: Any, name: str) -> None:
+def test_every_measurement_has_a_form_whose_defaults_are_valid(apart: Any, name: str) -> None:
     form = ParameterForm(measurement(name).load())
-    qtbot.addWidget(form)
+    apart(form)
     form._check()
     assert form.problems == {}
     assert form.values() == {}
     assert all(field.toolTip() for field in form._fields.values())
 
 
-def test_a_form_checks_as_the_command_line_does(qtbot: Any) -> None:
+def test_a_form_checks_as_the_command_line_does(apart: Any) -> None:
     form = ParameterForm(measurement("power-sweep").load())
-    qtbot.addWidget(form)
+    apart(form)
     form.field("fluence_max_uJ_cm2").setText("1")
     assert "fluence_min_uJ_cm2" in form.problems
     assert form.message.text()
@@ -132,9 +146,9 @@ def test_an_envelope_keeps_every_extreme() -> None:
     assert np.array_equal(shown, y[100:600])
 
 
-def test_a_series_of_millions_is_drawn_at_once_and_again_when_zoomed(qtbot: Any) -> None:
+def test_a_series_of_millions_is_drawn_at_once_and_again_when_zoomed(apart: Any) -> None:
     plot = SeriesPlot("series", "shots", "energy")
-    qtbot.addWidget(plot)
+    apart(plot)
     plot.resize(800, 400)
     y = np.sin(np.linspace(0.0, 60.0, 4_000_000))
     curve = plot.curve(0)
@@ -186,13 +200,89 @@ def test_records_that_not_every_record_has_and_thinning(monkeypatch: pytest.Monk
     part = data.frozen(keep)
     assert list(part.rows_of("spectra")[:2]) == [0, 10]
     assert part.records("spectra")[0][0] == 100
-    monkeypatch.setattr("gui.rundata.MOST_ARRAY_BYTES", 1000)
+    monkeypatch.setattr("gui.rundata.MOST_COLUMN_BYTES", 1000)
     small = RunData("power-sweep", (Column("spectra", "", "", "uint32", ("wavelength",)),), axes)
     for number in range(300):
         small.append({"spectra": np.full(8, number)})
     assert not small.complete
     assert len(small.records("spectra")) < 80
     assert all(small.records("spectra")[:, 0] == small.rows_of("spectra"))
+
+
+def test_light_is_put_together_by_record_where_not_every_record_has_a_background() -> None:
+    columns = (
+        Column("shots", "", "", "uint32"),
+        Column("spectra", "counts", "", "uint32", ("wavelength",)),
+        Column("background", "counts", "", "uint32", ("wavelength",)),
+    )
+    data = RunData("power-sweep", columns, (Axis("wavelength", np.arange(8.0), "nm", ""),))
+    net = NetSpectra()
+    for number in range(12):
+        dark = np.full(8, number) if number % 3 == 0 else None
+        data.append({"shots": 2, "spectra": np.full(8, 5 * number), "background": dark})
+        found = net.of(data)
+        assert list(net.rows) == list(range(0, number + 1, 3))
+        assert np.array_equal(found, np.repeat(2.0 * net.rows[:, None], 8, axis=1))
+
+
+def test_every_shot_of_a_per_shot_run_is_drawn(apart: Any) -> None:
+    blocks, shots = 40, 100
+    axes = (
+        Axis("shot", np.arange(float(shots)), "", ""),
+        Axis("wavelength", np.arange(500.0, 516.0), "nm", ""),
+    )
+    data = RunData("per-shot", measurement("per-shot").load().COLUMNS, axes)
+    view = view_for("per-shot")
+    apart(view)
+    for number in range(blocks):
+        light = np.full(shots, 7, "uint32")
+        light[3] = 1000 + number
+        data.append(
+            {
+                "leg": int(number > 0),
+                "first_shot": shots * max(number - 1, 0),
+                "band_counts": light if number else np.zeros(shots),
+                "pulse_energies": np.full(shots, 171e-9),
+                "kept": int(number == 1),
+                "spectra": np.ones((shots, 16)) if number == 1 else None,
+            }
+        )
+        if number % 9 == 0:
+            view.draw(data)
+    view.draw(data)
+    x, y = view._curves["band_counts"][1].getData()
+    assert y.max() == 1000 + blocks - 1, "the one bright shot of the last block is seen"
+    assert y.min() == 7, "the dark block is not among them"
+    assert x[-1] == pytest.approx(shots * (blocks - 1), rel=0.01)
+    assert view._curves["pulse_energies"][1].getData()[1] == pytest.approx(171.0)
+
+
+def test_the_collector_works_in_one_thread_only(qapp: Any) -> None:
+    found: list[str] = []
+
+    class Ring:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            found.append(threading.current_thread().name)
+
+    def litter() -> None:
+        for _ in range(3000):
+            Ring()
+
+    collector = Collector()
+    collector.start()
+    assert not gc.isenabled()
+    thread = threading.Thread(target=litter, name="another")
+    thread.start()
+    thread.join()
+    assert not found
+    until(lambda: len(found) == 3000, "the collection", 5.0)
+    assert set(found) == {threading.current_thread().name}
+    collector.thoroughly()
+    collector.stop()
+    assert gc.isenabled() and not gc.get_freeze_count()
 
 
 def test_peak_and_width_of_a_line() -> None:
@@ -206,9 +296,9 @@ def test_peak_and_width_of_a_line() -> None:
     assert peak_and_width(axis, 300.0 + noise) is None
 
 
-def test_keys_zoom_and_reset_a_plot(qtbot: Any) -> None:
+def test_keys_zoom_and_reset_a_plot(apart: Any) -> None:
     plot = Plot("plot", "x", "y")
-    qtbot.addWidget(plot)
+    apart(plot)
     plot.resize(500, 300)
     plot.show()
     plot.curve(0).setData(np.arange(100.0), np.arange(100.0))
@@ -221,15 +311,15 @@ def test_keys_zoom_and_reset_a_plot(qtbot: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(measurements()))
-def test_every_measurement_has_plots(qtbot: Any, name: str) -> None:
+def test_every_measurement_has_plots(apart: Any, name: str) -> None:
     view = view_for(name)
-    qtbot.addWidget(view)
+    apart(view)
     assert view.plots
     view.restyle()
     view.show_fit(None)
 
 
-def test_jobs_keep_only_the_newest_of_a_name(qtbot: Any) -> None:
+def test_jobs_keep_only_the_newest_of_a_name(qapp: Any) -> None:
     import threading
 
     jobs, gate, done = Jobs("test"), threading.Event(), []

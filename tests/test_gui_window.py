@@ -175,7 +175,7 @@ def test_live_view_background_and_read_outs(window: Any) -> None:
     until(lambda: live.drawn > drawn + 5 and "nm" in live.values["peak"].text(), "live spectra")
     assert float(live.values["peak"].text().split()[0]) == pytest.approx(524.0, abs=3.0)
     assert float(live.values["width"].text().split()[0]) == pytest.approx(5.0, abs=2.0)
-    assert "frames/s" in live.rate.text()
+    until(lambda: "frames/s" in live.rate.text(), "how many a second")
     live.region_on.setChecked(True)
     assert float(live.values["sum"].text()) > 0.0
     live.region_on.setChecked(False)
@@ -341,7 +341,8 @@ def test_queue_reorder_remove_and_run(window: Any) -> None:
         with RunFile(path) as run:
             if run.sample in ("first", "second", "third"):
                 done.append((run.sample, run.status))
-    assert sorted(done) == [("second", "finished"), ("third", "finished")]
+    told = "\n".join(line.text for line in window.log.lines[-40:])
+    assert sorted(done) == [("second", "finished"), ("third", "finished")], told
     assert not window.queue.run_button.isChecked()
 
 

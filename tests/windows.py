@@ -63,12 +63,10 @@ def leave(window: Any) -> None:
     """Close a window, and wait until its bench is closed."""
     window.ask_to_leave = lambda: True
     window.close()
-    until(lambda: window._left, "the bench to be closed")
-    window.deleteLater()
-    # Deleted here and now: left to the garbage collector, a window may be taken apart in whichever
-    # thread that happens to run in, while its timers fire in this one.
-    QtCore.QCoreApplication.sendPostedEvents(window, QtCore.QEvent.Type.DeferredDelete)
-    QtWidgets.QApplication.processEvents()
+    until(lambda: window._left and not window.isVisible(), "the bench to be closed")
+    from gui.app import take_apart
+
+    take_apart(window)
 
 
 def said(window: Any, words: str, level: str = "") -> bool:
