@@ -8,13 +8,13 @@ as it is there. Of several that find the lock of a dead process at once, one tak
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import Any
 
 import psutil
 
-_CLAIM_S = 10.0  # a claim to a dead lock that is older was made by one who died over it
 _PATIENCE_S = 2.0
+_HALF_WRITTEN_S = 0.5  # a lock that says nothing for so long is one of a process that died over it
+_PAUSE_S = 0.02
 
 
 class Taken(Exception):
@@ -125,49 +126,85 @@ def take(lock: Path, more: Mapping[str, Any]) -> None:
     number = os.open(written, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with open(number, "w", encoding="utf-8") as file:
         file.write(json.dumps({**asdict(me()), **more}))
-    end = time.monotonic() + _PATIENCE_S
     try:
-        while True:
-            try:
-                rename_exclusively(written, lock)  # whole from the moment it is seen
-                return
-            except FileExistsError:
-                found = owner_of(lock)
-                if found is not None and found.alive:
-                    raise Taken(found) from None
-                _bury(lock)
-                if time.monotonic() > end:
-                    raise OSError(f"the lock {lock} cannot be taken") from None
+        end = time.monotonic() + _HALF_WRITTEN_S
+        while not _taken(written, lock, wait=time.monotonic() < end):
+            time.sleep(_PAUSE_S)
     finally:
         written.unlink(missing_ok=True)
 
 
-def _bury(lock: Path) -> None:
-    """Remove the lock of a dead process, unless another does or it is dead no longer.
+def _taken(written: Path, lock: Path, *, wait: bool) -> bool:
+    """Put a lock that is written in its place, once that of a dead process is out of the way.
 
-    Whoever wants to must first make a file named after what the dead lock says: so none removes the
-    lock of one who was quicker.
+    Nobody else on this computer takes a lock meanwhile, and those of others are believed: so it is
+    never the lock of a living process that goes. wait: leave one that says nothing, which may be
+    half written; it counts as dead later.
     """
-    try:
-        content = lock.read_bytes()
-    except OSError:
-        return
-    claim = lock.with_name(f"{lock.name}.claim-{hashlib.sha256(content).hexdigest()[:16]}")
-    try:
-        os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
+    with alone():
+        try:
+            rename_exclusively(written, lock)  # whole from the moment it is seen
+            return True
+        except FileExistsError:
+            found = owner_of(lock)
+        if found is not None and found.alive:
+            raise Taken(found)
+        if found is None and wait:
+            return False
+        lock.unlink(missing_ok=True)
+        try:
+            rename_exclusively(written, lock)
+            return True
+        except FileExistsError:  # by somebody on another computer
+            return False
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Have the block to oneself among all processes of this computer; the system ends it at death.
+
+    Where that is not to be had, or somebody else has it for too long, the block goes on all the
+    same: what it is for is a matter of microseconds.
+    """
+    with _in_turn, contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            if time.time() - claim.stat().st_mtime > _CLAIM_S:
-                claim.unlink()
-        time.sleep(0.01)
-        return
-    try:
-        if lock.read_bytes() == content:
-            lock.unlink()
-    except FileNotFoundError:
-        pass
-    finally:
-        claim.unlink(missing_ok=True)
+            _hold_turn(held)
+        yield
+
+
+_in_turn = threading.Lock()
+
+if sys.platform == "win32":
+
+    def _hold_turn(held: contextlib.ExitStack) -> None:
+        import ctypes
+
+        system = ctypes.WinDLL("kernel32", use_last_error=True)
+        system.CreateMutexW.restype = ctypes.c_void_p
+        mutex = ctypes.c_void_p(system.CreateMutexW(None, False, "Global\\gainbench-lock"))
+        if not mutex:
+            raise OSError(ctypes.get_last_error(), "no mutex")
+        held.callback(system.CloseHandle, mutex)
+        found = system.WaitForSingleObject(mutex, int(1000 * _PATIENCE_S))
+        if found in (0x00, 0x80):  # ours, or left behind by one who died
+            held.callback(system.ReleaseMutex, mutex)
+
+else:
+
+    def _hold_turn(held: contextlib.ExitStack) -> None:
+        import fcntl
+
+        number = os.open("/", os.O_RDONLY)  # there for everybody, and never removed
+        held.callback(os.close, number)
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.001)
 
 
 def rename_exclusively(source: Path, target: Path) -> None:
