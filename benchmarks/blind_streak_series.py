@@ -18,7 +18,7 @@ from blind_streak import compared, draw_stripe, results_of
 
 from instruments.bench import open_bench
 from instruments.config import parse
-from sim_drivers.optics import photocathode_efficiency
+from sim_drivers.optics import Response
 from sim_drivers.sample import resolve
 from sim_drivers.sample.results import Circumstances, true_results
 
@@ -44,7 +44,7 @@ def one(number: int) -> Found:
     threshold = sample["threshold_uJ_cm2"]
     fluences = [share * threshold for share in (0.05, 0.4, 0.7, 1.3)]
     about = sample["spontaneous_peak_nm"] + np.array([-10.0, 10.0])
-    tilt = float(np.diff(np.log(photocathode_efficiency(about)))[0] / 20.0)
+    tilt = float(np.diff(np.log(Response.drawn(number).photocathode(about)))[0] / 20.0)
     settings = {
         "fluences_uJ_cm2": fluences,
         "response_tilt_per_nm": tilt + LAMP_UNC * float(rng.standard_normal()),

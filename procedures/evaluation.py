@@ -21,16 +21,9 @@ import numpy.typing as npt
 from instruments.errors import BenchError, ConfigError
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
 from procedures.analysis.results import Analysis
+from procedures.analysis.unmeasured_response import GRATING_AND_SILICON
 from procedures.registry import measurement
 from procedures.running.runfile import RunFile
-
-# A grating and a silicon detector whose response was not measured. Each is a hump, some 400 nm from
-# its top to where a third is left, as efficiency curves show: their logarithm bends down, by
-# -2 / (400 nm)^2 each, and tilts by 2 x / (400 nm)^2 at x from the top. Tops lie within some 100 nm
-# of where one measures, widths are known to a quarter; both humps together:
-RESPONSE_TILT_UNC_PER_NM = 0.0018
-RESPONSE_BEND_PER_NM2 = -2.5e-5
-RESPONSE_BEND_UNC_PER_NM2 = 1e-5
 
 
 @dataclass(frozen=True)
@@ -167,9 +160,7 @@ def evaluate_power_sweep(run: RunFile) -> tuple[Analysis, PowerSweepData]:
         direction=records["direction"],
         reference_fluence_uJ_cm2=float(run.parameters["reference_fluence_uJ_cm2"]),
         pulse_spread=_spread(records["pulse_energy"], records["pulse_energy_spread"]),
-        response_tilt_unc_per_nm=RESPONSE_TILT_UNC_PER_NM,
-        response_bend_unc_per_nm2=RESPONSE_BEND_UNC_PER_NM2,
-        response_bend_per_nm2=RESPONSE_BEND_PER_NM2,
+        response=GRATING_AND_SILICON,
         wavelength_unc_nm=float(run.facts.get("wavelength_unc_nm", 0.0)),
     )
     return analyze_power_sweep(data), data

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim_drivers.noise import FloatArray
+from sim_drivers.noise import FloatArray, generator
 from sim_drivers.sample.conditions import Lines
 from sim_drivers.sample.slow import gaussian_bins
 
@@ -52,12 +52,70 @@ class Errors:
     tilt_deg: float = 0.0
 
 
+@dataclass(frozen=True)
+class Hump:
+    """An efficiency against the wavelength: its highest, where, and how far to 1/e of it."""
+
+    highest: float
+    top_nm: float
+    width_nm: float
+
+    def at(self, wavelength_nm: FloatArray) -> FloatArray:
+        """Return the efficiency at wavelengths."""
+        reach = (wavelength_nm - self.top_nm) / self.width_nm
+        return np.asarray(self.highest * np.exp(-np.square(reach)))
+
+    def drawn(self, rng: np.random.Generator, top_unc_nm: float, width_rel_unc: float) -> Hump:
+        """Return one of this kind: no two gratings, chips or cathodes are alike."""
+        top_nm = self.top_nm + top_unc_nm * float(rng.standard_normal())
+        return Hump(
+            self.highest, top_nm, self.width_nm * math.exp(width_rel_unc * rng.standard_normal())
+        )
+
+
+@dataclass(frozen=True)
+class Response:
+    """What sees the light: electrons per photon.
+
+    silicon, grating: a back-illuminated chip and what is before it. cathode: of a streak camera,
+    with its spectrograph.
+    """
+
+    silicon: Hump = Hump(0.93, 580.0, 420.0)
+    grating: Hump = Hump(0.72, 520.0, 340.0)
+    cathode: Hump = Hump(0.03, 430.0, 260.0)
+
+    @staticmethod
+    def drawn(seed: int) -> Response:
+        """Return the response of a bench by seed: it was not measured, and its analysis knows."""
+        rng, usual = generator(seed, "response", 0), Response()
+        return Response(
+            usual.silicon.drawn(rng, 60.0, 0.2),
+            usual.grating.drawn(rng, 60.0, 0.2),
+            usual.cathode.drawn(rng, 40.0, 0.15),
+        )
+
+    def detection(self, wavelength_nm: FloatArray) -> FloatArray:
+        """Return electrons per photon of grating and silicon."""
+        return self.silicon.at(wavelength_nm) * self.grating.at(wavelength_nm)
+
+    def photocathode(self, wavelength_nm: FloatArray) -> FloatArray:
+        """Return photo-electrons per photon of a streak camera and its spectrograph."""
+        return self.cathode.at(wavelength_nm)
+
+
 class Dispersion:
     """A spectrograph with its errors, at any grating and centre wavelength."""
 
-    def __init__(self, optics: Optics | None = None, errors: Errors | None = None) -> None:
+    def __init__(
+        self,
+        optics: Optics | None = None,
+        errors: Errors | None = None,
+        response: Response | None = None,
+    ) -> None:
         self.optics = optics or Optics()
         self.errors = errors or Errors()
+        self.response = response or Response()
         self._kept: tuple[tuple[float, ...], FloatArray] | None = None
 
     def edges_nm(
@@ -100,7 +158,7 @@ class Dispersion:
         width = np.diff(edges_nm)
         if not width.any():
             return found
-        photons = lines.photons * detection_efficiency(lines.wavelength_nm)
+        photons = lines.photons * self.response.detection(lines.wavelength_nm)
         for centre, electrons, own in zip(lines.wavelength_nm, photons, lines.fwhm_nm, strict=True):
             nearest = int(np.clip(np.searchsorted(edges_nm, centre) - 1, 0, pixels - 1))
             slit = self.optics.slit_um / pitch_um * abs(float(width[nearest]))
@@ -118,17 +176,4 @@ class Dispersion:
         Both (pixels,): the pixel's middle (nm), and electrons per (photon per nm).
         """
         middle = 0.5 * (edges_nm[1:] + edges_nm[:-1])
-        return middle, np.abs(np.diff(edges_nm)) * detection_efficiency(middle)
-
-
-def detection_efficiency(wavelength_nm: FloatArray) -> FloatArray:
-    """Return electrons per photon of grating and back-illuminated silicon, a smooth curve."""
-    silicon = 0.93 * np.exp(-(((wavelength_nm - 580.0) / 420.0) ** 2))
-    grating = 0.72 * np.exp(-(((wavelength_nm - 520.0) / 330.0) ** 2))
-    return np.asarray(silicon * grating)
-
-
-def photocathode_efficiency(wavelength_nm: FloatArray) -> FloatArray:
-    """Return photo-electrons per photon of a streak camera and its spectrograph, a smooth curve."""
-    cathode = 0.12 * np.exp(-(((wavelength_nm - 430.0) / 260.0) ** 2))
-    return np.asarray(0.25 * cathode)
+        return middle, np.abs(np.diff(edges_nm)) * self.response.detection(middle)

@@ -20,7 +20,7 @@ from sim_drivers.beam import Passage, Pump, Source
 from sim_drivers.imperfections import Imperfections, draw_errors
 from sim_drivers.lamp import lamp_lines
 from sim_drivers.noise import FloatArray
-from sim_drivers.optics import Dispersion, Errors, Optics, photocathode_efficiency
+from sim_drivers.optics import Dispersion, Errors, Optics, Response
 from sim_drivers.sample import Conditions, Sample
 from sim_drivers.sample.bands import ROOM_K
 from sim_drivers.stray import add_scattered_pump, stray_electrons
@@ -84,7 +84,8 @@ class World:
         self.transmission_max = found.transmission_max
         self.transmission_min = found.transmission_min
         self._errors = Errors(found.offset_nm, found.focal_length_rel, found.tilt_deg)
-        self.dispersion = Dispersion(optics, self._errors)
+        self._response = Response.drawn(seed) if imperfections.calibration_errors else Response()
+        self.dispersion = Dispersion(optics, self._errors, self._response)
         self.set_lamp(lamp)
 
     # ---- the pump -------------------------------------------------------------------------
@@ -217,7 +218,7 @@ class World:
 
     def set_optics(self, optics: Optics) -> None:
         """Put another spectrograph there, with the same errors."""
-        self.dispersion = Dispersion(optics, self._errors)
+        self.dispersion = Dispersion(optics, self._errors, self._response)
 
     def set_lamp(self, name: str | None) -> None:
         """Put a spectral lamp (Hg, Ne, Ar, HgAr, HgNe) before the slit, or the sample again.
@@ -384,7 +385,7 @@ class World:
             )
             energy_J = 1e-6 * float(fluence.sum()) * self._area_cm2
             add_scattered_pump(light, time_edges, edges, self.pump, energy_J)
-            light *= photocathode_efficiency(0.5 * (edges[1:] + edges[:-1]))
+            light *= self.dispersion.response.photocathode(0.5 * (edges[1:] + edges[:-1]))
             electrons += light
         self.advance(now)
         return np.asarray(electrons)

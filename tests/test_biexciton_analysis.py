@@ -11,6 +11,7 @@ import pytest
 from procedures.analysis.biexciton import analyze_biexciton
 from procedures.analysis.power_law import fit_power_law
 from procedures.analysis.spot_records import SpotData
+from procedures.analysis.unmeasured_response import UnmeasuredResponse
 from procedures.analysis.voigt import energies, voigt
 
 HC = 1239.841984
@@ -71,8 +72,7 @@ def series(
         "direction": np.ones(records),
         "dispersion_rel_unc": 1e-3,
         "wavelength_unc_nm": 0.05,
-        "response_tilt_unc_per_nm": 0.002,
-        "response_bend_unc_per_nm2": 4e-5,
+        "response": UnmeasuredResponse(tilt_unc_per_nm=0.002, bend_unc_per_nm2=4e-5),
     }
     return SpotData(**{**values, **more})
 

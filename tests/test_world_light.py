@@ -11,7 +11,7 @@ from instruments.clock import VirtualClock
 from sim_drivers.beam import Pump
 from sim_drivers.imperfections import Imperfections
 from sim_drivers.lamp import LAMPS, lamp_lines
-from sim_drivers.optics import KNOWN, Dispersion, Errors, Optics, photocathode_efficiency
+from sim_drivers.optics import KNOWN, Dispersion, Errors, Optics
 from sim_drivers.sample import PRESETS, Cuvette, Lines
 from sim_drivers.stray import SCATTERED_SHARE, STRAY_PER_S_NM_NS
 from sim_drivers.world import World
@@ -175,7 +175,7 @@ def test_scattered_pump_light_is_short_and_narrow_and_counts_pulses() -> None:
     assert middle[spectrum[: len(middle)].argmax()] == pytest.approx(400.0, abs=0.5)
     pulse_J = made.pulse_energies_J(START_S, 1)[0]
     photons = 2000 * pulse_J / 4.96611e-19 * SCATTERED_SHARE
-    expected = photons * photocathode_efficiency(np.array([400.0]))[0]
+    expected = photons * made.dispersion.response.photocathode(np.array([400.0]))[0]
     assert pump.sum() == pytest.approx(expected, rel=0.01)
 
 

@@ -101,13 +101,14 @@ def _spectra(data: SpotData, warnings: list[str]) -> tuple[SpotData, Spectra]:
         warnings.append(f"left out, no light above the noise: the records at {dark} mJ/cm^2")
     energy, per_eV, sigma = energies(data.wavelength_nm, clean.per_shot[lit], clean.variance[lit])
     middle = 0.5 * (data.wavelength_nm[0] + data.wavelength_nm[-1])
+    expected = data.response.over(data.wavelength_nm, float(middle))
     return data.only(lit), Spectra(
         energy,
         data.wavelength_nm - middle,
-        per_eV,
-        sigma,
-        data.response_tilt_unc_per_nm,
-        data.response_bend_unc_per_nm2,
+        per_eV / expected,
+        sigma / expected,
+        data.response.tilt_unc_per_nm,
+        data.response.bend_unc_per_nm2,
     )
 
 

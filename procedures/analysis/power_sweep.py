@@ -212,12 +212,13 @@ def _put_spontaneous(results: dict[str, Result], band: Line | None, data: PowerS
         return
     # A response that tilts by t per nm moves a Gaussian band by t sigma^2; one that bends by c per
     # nm^2 changes its width by c sigma^2 / 2 of itself.
-    square = (band.fwhm_nm / 2.3548) ** 2
-    tilted = data.response_tilt_unc_per_nm * square
-    peak = float(np.linalg.norm([band.peak_sigma_nm, data.wavelength_unc_nm, tilted]))
-    bent = 0.5 * data.response_bend_unc_per_nm2 * square * band.fwhm_nm
-    results["spontaneous_peak_nm"] = Result(band.peak_nm, peak, "nm")
-    width = band.fwhm_nm * (1.0 - 0.5 * data.response_bend_per_nm2 * square)
+    response, square = data.response, (band.fwhm_nm / 2.3548) ** 2
+    tilted = response.tilt_unc_per_nm * square
+    sigma = float(np.linalg.norm([band.peak_sigma_nm, data.wavelength_unc_nm, tilted]))
+    peak = band.peak_nm - response.tilt_per_nm(band.peak_nm) * square
+    results["spontaneous_peak_nm"] = Result(peak, sigma, "nm")
+    bent = 0.5 * response.bend_unc_per_nm2 * square * band.fwhm_nm
+    width = band.fwhm_nm * (1.0 - 0.5 * response.bend_per_nm2 * square)
     sigma = float(np.linalg.norm([band.fwhm_sigma_nm, bent, _DISPERSION_TERM * width]))
     results["spontaneous_fwhm_nm"] = Result(width, sigma, "nm")
 
@@ -240,23 +241,26 @@ def _slopes(
             return None
         return log_slope(x[below], y[below], pool.fluence_sigma[below], noise[below])
 
-    # The stretch is curved: a record at its end, that may or may not belong to it, matters.
-    scale = data.fluence_rel_unc
-    margin = float(
-        np.linalg.norm([threshold.rel_sigma, float(np.median(pool.fluence_sigma)), scale])
-    )
-    found = [line(BELOW * threshold.value * (1.0 + by * margin)) for by in (0.0, -1.0, 1.0)]
-    if found[0] is not None:
-        slopes = [one[0] for one in found if one is not None]
-        error = float(np.hypot(found[0][1], 0.5 * (max(slopes) - min(slopes))))
-        # The line is straight for no film: a scale that is off looks at another stretch of it.
-        below = pool.fluence < BELOW * threshold.value
+    limit = BELOW * threshold.value
+    found = line(limit)
+    if found is not None:
+        slope, error = found
+        below = pool.fluence < limit
         bend = float(np.polyfit(x[below], y[below], 2)[0]) if below.sum() > 3 else 0.0
-        error = float(np.hypot(error, 2.0 * bend * scale))
-        results["slope_below"] = Result(found[0][0], error, "1")
+
+        def reach(by: float) -> float:
+            ends = [line(limit * (1.0 + one)) for one in (-by, by)]
+            return 0.5 * float(np.ptp([slope, *(end[0] for end in ends if end is not None)]))
+
+        # The stretch is curved: a record at its end, that may or may not belong to it, matters. A
+        # scale that is off moves all records along the curve, and now and then that end.
+        own = reach(float(np.hypot(threshold.rel_sigma, np.median(pool.fluence_sigma))))
+        scale = max(reach(data.fluence_rel_unc), abs(2.0 * bend) * data.fluence_rel_unc)
+        error = float(np.linalg.norm([error, own, scale]))
+        results["slope_below"] = Result(slope, error, "1")
     else:
         warnings.append("slope_below: fewer than three records, or too close, below 0.6 threshold")
-    slope, error = model_slope(threshold, fitted.channels, *ABOVE, data.response_tilt_unc_per_nm)
+    slope, error = model_slope(threshold, fitted.channels, *ABOVE, data.response)
     results["slope_above"] = Result(slope, error, "1")
 
 

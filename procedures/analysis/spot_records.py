@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from procedures.analysis.results import FloatArray, Result
+from procedures.analysis.unmeasured_response import FLAT, UnmeasuredResponse
 
 BoolArray = NDArray[np.bool_]
 
@@ -38,8 +39,7 @@ class SpotData:
         pulse_spread: relative standard deviation of single pulses; 0 if not known.
         wavelength_unc_nm: one sigma of the wavelength scale as a whole.
         dispersion_rel_unc: one sigma of wavelength differences, relative.
-        response_tilt_unc_per_nm, response_bend_unc_per_nm2: one sigma of the first and second
-            derivative of the logarithm of the spectrograph's response, which is not corrected.
+        response: what is known of the spectrograph's, which nobody measured.
         temperature_K: of each record, (N,), None if there is no cryostat.
         parts: the light of each record in K parts in time, (N, K, P), None if it was not parted.
     """
@@ -59,8 +59,7 @@ class SpotData:
     pulse_spread: float = 0.0
     wavelength_unc_nm: float = 0.0
     dispersion_rel_unc: float = 0.0
-    response_tilt_unc_per_nm: float = 0.0
-    response_bend_unc_per_nm2: float = 0.0
+    response: UnmeasuredResponse = FLAT
     temperature_K: FloatArray | None = None
     parts: NDArray[np.generic] | None = None
 
@@ -121,8 +120,6 @@ _NOT_NEGATIVE = (
     "pulse_spread",
     "wavelength_unc_nm",
     "dispersion_rel_unc",
-    "response_tilt_unc_per_nm",
-    "response_bend_unc_per_nm2",
 )
 
 

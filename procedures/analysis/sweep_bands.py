@@ -26,6 +26,7 @@ from procedures.analysis.stripe_model import Channels, emitted
 from procedures.analysis.stripe_parameters import model_law
 from procedures.analysis.sweep_records import Records
 from procedures.analysis.threshold import BandGuess, Threshold
+from procedures.analysis.unmeasured_response import FLAT, UnmeasuredResponse
 
 FAR_BELOW = 0.45
 """Records below this multiple of the threshold show the spontaneous band."""
@@ -229,18 +230,23 @@ def log_slope(x: FloatArray, y: FloatArray, sigma_x: FloatArray, sigma_y: FloatA
 
 
 def model_slope(
-    threshold: Threshold, channels: Channels, low: float, high: float, tilt_unc_per_nm: float = 0.0
+    threshold: Threshold,
+    channels: Channels,
+    low: float,
+    high: float,
+    response: UnmeasuredResponse = FLAT,
 ) -> tuple[float, float]:
     """Return slope and sigma of the fits' band intensity between two multiples of threshold.
 
-    Sigma from the covariance of each law's fit, the spread between laws, and a response that
-    tilts: the line grows at one end of the band, and is weighted as that end is.
+    Seen through the expected response, and as without. Sigma from the covariance of each law's
+    fit, the spread between laws, and a response that tilts: the line grows at one end of the band,
+    and is weighted as that end is.
     """
     grid = np.geomspace(low, high, _SLOPE_POINTS)
     means, variances, weights = [], [], []
-    tilted = channels.width_nm * np.exp(
-        tilt_unc_per_nm * (channels.centre_nm - channels.centre_nm.mean())
-    )
+    middle_nm = float(channels.centre_nm.mean())
+    true_width = channels.width_nm / response.over(channels.centre_nm, middle_nm)
+    tilted = true_width * np.exp(response.tilt_unc_per_nm * (channels.centre_nm - middle_nm))
     tilt = 0.0
     for fit, weight in zip(threshold.fits, threshold.weights, strict=True):
         if weight < 0.01:
@@ -248,7 +254,7 @@ def model_slope(
         sets = np.concatenate([fit.theta[None], fit.axes(_AXIS_SHARE)])
         fluence = np.exp(sets[:, :1]) * grid
         guided, direct = emitted(model_law(fit.law), sets, fluence, channels)
-        y = np.log((guided + direct) @ channels.width_nm)
+        y = np.log((guided + direct) @ true_width)
         x = np.log(grid) - np.log(grid).mean()
         slopes = y @ x / np.sum(x**2)
         seen_tilted = np.log((guided[0] + direct[0]) @ tilted)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from procedures.analysis.cleaning import counts_per_shot
 from procedures.analysis.lineshape import smooth
 from procedures.analysis.results import FloatArray
+from procedures.analysis.unmeasured_response import FLAT, UnmeasuredResponse
 
 _LENGTH_TOLERANCE = 0.02
 _FLAT_TOP = 4  # pixels side by side at exactly the highest count: no light does that
@@ -42,9 +43,7 @@ class PowerSweepData:
         pulse_spread: relative standard deviation of single pulses; 0 if not known.
         wavelength_unc_nm: one sigma of the wavelength scale.
         stripe_length_unc_cm: one sigma of the zero of the slit.
-        response_tilt_unc_per_nm, response_bend_unc_per_nm2: one sigma of the first and second
-            derivative of the logarithm of the spectrograph's response, where it is not corrected.
-        response_bend_per_nm2: what the second derivative is expected to be.
+        response: what is known of the spectrograph's, which nobody measured.
     """
 
     wavelength_nm: NDArray[np.float64]
@@ -66,9 +65,7 @@ class PowerSweepData:
     pulse_spread: float = 0.0
     wavelength_unc_nm: float = 0.0
     stripe_length_unc_cm: float = 0.004
-    response_tilt_unc_per_nm: float = 0.0
-    response_bend_unc_per_nm2: float = 0.0
-    response_bend_per_nm2: float = 0.0
+    response: UnmeasuredResponse = FLAT
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together; raises ValueError naming the column."""

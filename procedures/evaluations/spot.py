@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from procedures.analysis.spot_records import SpotData
-from procedures.evaluation import RESPONSE_BEND_UNC_PER_NM2, RESPONSE_TILT_UNC_PER_NM
+from procedures.analysis.unmeasured_response import GRATING_AND_SILICON
 from procedures.evaluations.spectra import pulse_spread
 from procedures.running.runfile import RunFile
 
@@ -40,8 +40,7 @@ def gather_spot(run: RunFile) -> SpotData:
         pulse_spread=pulse_spread(run, np.zeros(len(direction))),
         wavelength_unc_nm=float(run.facts.get("wavelength_unc_nm", 0.0)),
         dispersion_rel_unc=CALIBRATED_REL_UNC if calibrated else DISPERSION_REL_UNC,
-        response_tilt_unc_per_nm=RESPONSE_TILT_UNC_PER_NM,
-        response_bend_unc_per_nm2=RESPONSE_BEND_UNC_PER_NM2,
+        response=GRATING_AND_SILICON,
         temperature_K=np.asarray(run.records("temperature")) if "temperature" in columns else None,
         parts=np.asarray(run.records("parts")) if "parts" in columns else None,
     )
