@@ -7,11 +7,12 @@ gain against wavelength, and the textbook's fit to the same records. Nothing her
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from procedures.analysis.gain_fit import GainData, GainFit
-from procedures.analysis.gain_model import Scan, gain_per_cm, guided_power, seen
+from procedures.analysis.gain_model import gain_per_cm, guided_power, seen
 from procedures.analysis.gain_textbook import unsaturated_fit
 from procedures.analysis.results import FloatArray
 from procedures.analysis.sweep_bands import band_intensity
@@ -38,14 +39,17 @@ def gain_curves(
     for name, low, at in (("main", False, 0.0), ("low", True, scan.ln_low)):
         if low and not scan.low.any():
             continue
-        line_scan = Scan(
-            grid, np.full(len(grid), at), np.full(len(grid), low), scan.ln_low, scan.pulse_spread
+        line_scan = replace(
+            scan,
+            length_cm=grid,
+            ln_fluence=np.full(len(grid), at),
+            low=np.full(len(grid), low),
         )
         light = seen(fit.theta[None], line_scan, channels).seen[0]
         curves[f"fit_{name}_length_cm"] = grid
         curves[f"fit_{name}_band_counts_per_shot"] = light @ channels.width_nm
         curves[f"fit_{name}_peak_counts_per_shot_nm"] = light[:, line]
-    true = grid[grid > zero + 1e-4] - zero
+    true = np.minimum(grid[grid > zero + 1e-4] - zero, scan.full_cm)
     power = guided_power(fit.theta[None], true, 0.0, channels, 2 * scan.steps)[0]
     curves["openness_length_cm"], curves["openness"] = true + zero, 1.0 / (1.0 + power)
     wavelength = np.linspace(channels.centre_nm[0], channels.centre_nm[-1], 240)

@@ -65,6 +65,7 @@ class Scan:
         ln_low: ln of the low fluence over F0.
         pulse_spread: relative, of single pulses; 0 if not known.
         steps: along the stripe, that the longest is cut into at least.
+        full_cm: of the stripe that is pumped; a slit opened further pumps no more.
     """
 
     length_cm: FloatArray
@@ -73,6 +74,7 @@ class Scan:
     ln_low: float
     pulse_spread: float
     steps: int = 90
+    full_cm: float = np.inf
 
     @property
     def reach(self) -> float:
@@ -112,14 +114,14 @@ def gain_per_cm(theta: FloatArray, wavelength_nm: FloatArray) -> FloatArray:
     return np.asarray(gross - np.exp(p["ln_loss"])[:, None])
 
 
-def true_length(theta: FloatArray, length_cm: FloatArray) -> FloatArray:
+def true_length(theta: FloatArray, scan: Scan) -> FloatArray:
     """Return the pumped length, (B, N): past the zero of the slit, its edge a blurred one."""
     p = named(theta)
-    open_, blur = length_cm - p["zero_cm"][:, None], np.exp(p["ln_blur"])[:, None]
+    open_, blur = scan.length_cm - p["zero_cm"][:, None], np.exp(p["ln_blur"])[:, None]
     share = open_ / blur
     closed = blur * np.exp(-0.5 * share**2) / np.sqrt(2.0 * np.pi)
     found = open_ * 0.5 * erfc(-share / np.sqrt(2.0)) + closed
-    return np.asarray(np.maximum(found, 1e-7))
+    return np.asarray(np.clip(found, 1e-7, scan.full_cm))
 
 
 def seen(theta: FloatArray, scan: Scan, channels: Channels) -> Light:
@@ -128,7 +130,7 @@ def seen(theta: FloatArray, scan: Scan, channels: Channels) -> Light:
     light = np.zeros((count, len(scan.length_cm), size))
     along = np.zeros((len(scan.length_cm), size))
     shape = _spontaneous(theta, channels)
-    length = true_length(theta, scan.length_cm)
+    length = true_length(theta, scan)
     if scan.low.any():
         dark = _low(theta, scan, channels, shape, length[:, scan.low])
         light[:, scan.low] = dark

@@ -192,6 +192,7 @@ def _fit_data(
         low=low,
         ln_low=float(np.mean(ln_fluence[low])) if low.any() else -3.0,
         pulse_spread=data.records.pulse_spread,
+        full_cm=data.records.full_stripe_length_cm,
     )
     return GainData(scan, signal, variance, records.fluence_sigma, channels)
 
