@@ -111,6 +111,7 @@ class GainFit:
     """One fit: parameters (20,), absolute covariance (20, 20), chi-squared and its degrees.
 
     `pulls` (N,) is the mean square of each record's whitened residuals; one where all is well.
+    `floor` is the relative error that was granted to the model.
     """
 
     theta: FloatArray
@@ -118,6 +119,7 @@ class GainFit:
     chi2: float
     degrees: int
     pulls: FloatArray
+    floor: float
 
     @property
     def reduced(self) -> float:
@@ -181,6 +183,22 @@ def fit_gain(
     return _finished(data, theta, free, floor)
 
 
+def asked_floor(
+    data: GainData, fit: GainFit, floors: FloatArray, fixed: tuple[str, ...] = SATURATES
+) -> float:
+    """Return the least of `floors` (F,) at which residuals are no larger than errors, or the most.
+
+    At the parameters of a fit, whose `fixed` ones do not count.
+    """
+    free = np.array([i for i, name in enumerate(NAMES) if name not in fixed])
+    model, jacobian, along = _slopes(data, fit.theta, free)
+    for floor in np.sort(floors):
+        whiten = _whitening(data, model, jacobian, free, along, float(floor))
+        if np.sum(_whitened(whiten, data.signal - model) ** 2) <= fit.degrees:
+            return float(floor)
+    return float(np.max(floors))
+
+
 def _finished(data: GainData, theta: FloatArray, free: NDArray[np.intp], floor: float) -> GainFit:
     model, jacobian, along = _slopes(data, theta, free)
     whiten = _whitening(data, model, jacobian, free, along, floor)
@@ -192,7 +210,7 @@ def _finished(data: GainData, theta: FloatArray, free: NDArray[np.intp], floor: 
     covariance = np.zeros((len(NAMES), len(NAMES)))
     inside = np.linalg.pinv(normal, hermitian=True)
     covariance[np.ix_(free, free)] = inside * max(1.0, chi2 / max(degrees, 1))
-    return GainFit(theta, covariance, chi2, degrees, np.mean(residual**2, axis=1))
+    return GainFit(theta, covariance, chi2, degrees, np.mean(residual**2, axis=1), floor)
 
 
 def _slopes(

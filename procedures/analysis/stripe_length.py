@@ -21,6 +21,7 @@ from procedures.analysis.gain_fit import (
     SATURATES,
     GainData,
     GainFit,
+    asked_floor,
     fit_gain,
     saturation_cm,
     starts,
@@ -39,7 +40,9 @@ LOW, MAIN, BESIDE, AGAIN = 0, 1, 2, 3
 _SCANS = {"low": (LOW,), "main": (MAIN, AGAIN), "beside": (BESIDE,)}
 
 MODEL_FLOOR = 0.004
-"""Relative error granted to the model in each channel: no film is that of a model."""
+"""Relative error granted to the model in each channel at most: no film is that of a model."""
+LEAST_FLOOR = 0.001
+"""And at least. Between them it is what the residuals ask for."""
 LIGHT_SPEED_CM_PS = 0.0299792458
 HOME_SIGMA_CM = 1.5e-5
 """How well a stage finds its home again, one sigma: the zero holds for the next run, too."""
@@ -214,7 +217,13 @@ def _best_fit(data: GainData, look: _Look) -> GainFit:
         lossy = _with_loss(data, best)
         if best.chi2 - lossy.chi2 > _INSISTS * max(lossy.reduced, 1.0):
             best = lossy
-    return best
+    fixed = _fixed(best)
+    floor = asked_floor(data, best, np.geomspace(LEAST_FLOOR, MODEL_FLOOR, 7), fixed)
+    return fit_gain(data, best.theta, floor=floor, iterations=20, fixed=fixed)
+
+
+def _fixed(fit: GainFit) -> tuple[str, ...]:
+    return () if fit.value("lasting_loss") > 0.0 else SATURATES
 
 
 def _refined(data: GainData, places: list[FloatArray]) -> GainFit:
@@ -354,8 +363,7 @@ def _shorter(data: GainData, fit: GainFit) -> GainFit | None:
     keep = data.scan.low | (length < 2.2 * end + fit.value("zero_cm"))
     if keep.all() or np.sum(keep & ~data.scan.low) < _LEAST_RECORDS:
         return None
-    fixed = () if fit.value("lasting_loss") > 0.0 else SATURATES
-    return fit_gain(data.only(keep), fit.theta, floor=MODEL_FLOOR, iterations=12, fixed=fixed)
+    return fit_gain(data.only(keep), fit.theta, floor=fit.floor, iterations=12, fixed=_fixed(fit))
 
 
 def _unexplained(noise: float, apart: float, noise_there: float) -> float:
