@@ -31,6 +31,7 @@ _QUICK, _SLOW_S, _QUICK_S = ("shutter", "energy_meter"), 2.0, 0.5
 _DURING_RUN = ("shutter", "cryostat")
 """What is asked for its state while a run works with the bench."""
 _REOPEN_AFTER, _REOPEN_EVERY_S = 2, 5.0
+_GUARD_EVERY_S = 10.0
 _FASTEST_LIVE_S = 1.0 / 60.0
 
 
@@ -74,6 +75,8 @@ class BenchWorker(QtCore.QObject):
         self._reopened: dict[str, float] = {}
         self._due: dict[str, float] = {}
         self._holder = ""
+        self._guard: Any = None
+        self._guard_due = 0.0
         self._answered.connect(self._hand_back)
         self._thread = threading.Thread(target=self._work, name="bench", daemon=True)
 
@@ -193,25 +196,56 @@ class BenchWorker(QtCore.QObject):
 
     def _with_bench(self) -> None:
         from instruments.bench import open_bench  # late: the window is shown before
-        from procedures.running.interlock import Interlock
+        from procedures.running.guard import guarding
 
         self._publish("opening", "opening the bench")
         name, medium = self._purpose
-        with open_bench(
-            self.config, None, measurement=name, medium=medium, report=self._opening
-        ) as bench:
-            watch = Interlock(bench, self.told.emit)
-            watch.start()
-            self.bench = bench
-            self._due.clear()
-            self.told.emit("info", f"{len(bench.instruments)} instruments open, all safe")
+        with contextlib.ExitStack() as guards:
+            self._guard = guards.enter_context(guarding(self.config))
+            self._guard_due = 0.0
+            bench: Any = None
             try:
-                while not self._ending and self._wanted is None:
-                    self._step()
+                with open_bench(
+                    self.config, None, measurement=name, medium=medium, report=self._opening
+                ) as bench:
+                    self._watched(bench, guards)
             finally:
-                self.bench = None
-                self._publish("opening", "making the bench safe")
-                watch.close()
+                guard, self._guard = self._guard, None
+                if guard is not None and bench is not None and guard.is_needed(bench.unsafe):
+                    guard.leave_to_it()
+
+    def _watched(self, bench: Any, guards: contextlib.ExitStack) -> None:
+        """Work with the open bench, the interlock watching it."""
+        from procedures.running.interlock import Interlock
+
+        watch = Interlock(bench, self.told.emit)
+        watch.start()
+        self.bench = bench
+        self._due.clear()
+        self.told.emit("info", f"{len(bench.instruments)} instruments open, all safe")
+        try:
+            while not self._ending and self._wanted is None:
+                self._step()
+                self._keep_guarded(guards)
+        finally:
+            self.bench = None
+            self._publish("opening", "making the bench safe")
+            watch.close()
+
+    def _keep_guarded(self, guards: contextlib.ExitStack) -> None:
+        """Have another guard if the one there was has ended."""
+        from procedures.running.guard import guarding
+
+        now = time.monotonic()
+        if self._guard is None or self._guard.alive or now < self._guard_due:
+            return
+        self._guard_due = now + _GUARD_EVERY_S
+        self.told.emit(
+            "warning",
+            "the guard, which closes the shutter if this window dies, had ended; another is "
+            "started. If this is said again, keep the shutter closed and restart the window",
+        )
+        self._guard = guards.enter_context(guarding(self.config))
 
     def _opening(self, line: str) -> None:
         role, _, rest = line.partition(": ")
