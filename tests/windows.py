@@ -31,7 +31,16 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Non
     while not condition():
         QtWidgets.QApplication.processEvents()
         time.sleep(0.004)
-        assert time.monotonic() < end, f"waited {seconds:g} s for: {what}"
+        if time.monotonic() > end:
+            raise AssertionError("\n".join([f"waited {seconds:g} s for: {what}", *_told()]))
+
+
+_open: list[Any] = []
+
+
+def _told() -> list[str]:
+    """Return what the open windows have said last."""
+    return [f"  {line.level}: {line.text}" for made in _open for line in made.log.lines[-30:]]
 
 
 def make_window(folder: Path, text: str = VIRTUAL) -> Any:
@@ -48,6 +57,7 @@ def make_window(folder: Path, text: str = VIRTUAL) -> Any:
     window.resize(1366, 768)
     window.show()
     window.begin()
+    _open.append(window)
     return window
 
 
@@ -66,6 +76,7 @@ def leave(window: Any) -> None:
     until(lambda: window._left and not window.isVisible(), "the bench to be closed")
     from gui.app import take_apart
 
+    _open.remove(window)
     take_apart(window)
 
 
