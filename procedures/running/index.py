@@ -100,6 +100,7 @@ def read_header(path: Path) -> Header:
     import h5py
 
     from procedures.running import layout
+    from procedures.running.opening import open_hdf5
     from procedures.running.superblock import Mended
 
     size = 0
@@ -107,10 +108,10 @@ def read_header(path: Path) -> Header:
         size = path.stat().st_size
         options: dict[str, Any] = {"libver": layout.LIBVER, "locking": False}
         if _is_held(path):  # as SWMR only beside a writer: a damaged file opened so can hang
-            file = h5py.File(path, "r", swmr=True, **options)
+            file = open_hdf5(path, "r", swmr=True, **options)
         else:
             try:
-                file = h5py.File(path, "r", **options)
+                file = open_hdf5(path, "r", **options)
             except OSError:  # left open by a process that is gone
                 file = h5py.File(Mended(path), "r", libver=layout.LIBVER)
         with file:

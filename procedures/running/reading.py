@@ -17,6 +17,7 @@ from instruments.errors import BenchError
 from procedures.columns import Column, Quantity
 from procedures.running import layout, lock
 from procedures.running.header import INTERRUPTED
+from procedures.running.opening import open_hdf5
 from procedures.running.problems import DiskFull, NotARunFile
 from procedures.running.superblock import Mended
 
@@ -56,7 +57,7 @@ class RunFile:
             if not written:
                 where = self._recovered(recover)
             # As SWMR only beside a writer: a damaged file opened so can hang for ever.
-            self._file = h5py.File(
+            self._file = open_hdf5(
                 where,
                 "r",
                 libver=layout.LIBVER,

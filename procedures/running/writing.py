@@ -25,6 +25,7 @@ from procedures.running import layout, lock, room
 from procedures.running.header import RunStart
 from procedures.running.journal import LOG, ROWS, STATE, Journal
 from procedures.running.logbook import append_log, fold
+from procedures.running.opening import open_hdf5
 from procedures.running.packing import Block, Packer
 from procedures.running.problems import NotResumable, WriteFailed
 from procedures.running.rewrite import copy_file, rewriting
@@ -76,7 +77,7 @@ class RunWriter:
         skeleton = path.read_bytes()
         self._journal = Journal(path, skeleton)
         # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
-        self._file = h5py.File(path, "r+", libver=layout.LIBVER, locking=False)
+        self._file = open_hdf5(path, "r+", libver=layout.LIBVER, locking=False)
         try:
             with self._hdf5():
                 self._open_series()
@@ -400,7 +401,7 @@ def resume_writer(path: Path) -> RunWriter:
     recover(path)
     lock.acquire(path)
     try:
-        with h5py.File(path, "r", libver=layout.LIBVER) as file:
+        with open_hdf5(path, "r", libver=layout.LIBVER) as file:
             rows = int(file[f"{layout.ACQUISITION}/rows_complete"][()])
             status = file[f"{layout.ACQUISITION}/run_status"][()].decode()
             if status == "finished":
