@@ -6,13 +6,14 @@ the first power stand beside the result, labelled as what they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from procedures.analysis.photostability import NINETY
-from procedures.analysis.results import format_result
+from procedures.analysis.results import FloatArray, format_result
 from procedures.figures import _STYLE, BLUE, GREEN, GREY, ORANGE, VERMILION, heading, save
 
 if TYPE_CHECKING:
@@ -115,8 +116,21 @@ def _draw_decay(axes: Any, evaluation: Evaluation) -> None:
     seen = np.concatenate([curves["raw_fraction"], curves["retained_fraction"]])
     low, high = np.quantile(seen, (0.002, 0.998))
     margin = 0.12 * max(high - low, 0.02)
-    axes.set_ylim(min(low, NINETY) - margin, max(high, 1.0) + 3.6 * margin)
+    shown = "first_spectrum" in curves
+    beneath = 5.0 * margin if shown else margin
+    axes.set_ylim(min(low, NINETY) - beneath, max(high, 1.0) + 3.6 * margin)
     axes.legend(loc="upper right", framealpha=0.9, fontsize=11)
+    if shown:
+        _draw_spectrum(axes.inset_axes((0.07, 0.13, 0.36, 0.3)), curves)
+
+
+def _draw_spectrum(axes: Any, curves: Mapping[str, FloatArray]) -> None:
+    axes.plot(curves["first_spectrum_wavelength_nm"], curves["first_spectrum"], color=BLUE)
+    axes.set_title("emission at the beginning", fontsize=12)
+    axes.set_xlabel("wavelength (nm)", fontsize=12)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=11)
+    axes.margins(x=0.0)
 
 
 def _draw_pump(axes: Any, evaluation: Evaluation) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from procedures.analysis.photostability import PhotostabilityData, analyze_photostability
+from procedures.analysis.photostability import (
+    EXPOSURE,
+    PhotostabilityData,
+    analyze_photostability,
+)
 from procedures.analysis.results import Analysis
 from procedures.running.runfile import RunFile
 
@@ -35,7 +39,31 @@ def evaluate_photostability(
         planned_shots=float(run.parameters["shots"]),
         extrapolate=extrapolate,
     )
-    return analyze_photostability(data), data
+    analysis = analyze_photostability(data)
+    _add_first_spectrum(analysis, run, data)
+    return analysis, data
+
+
+def _add_first_spectrum(analysis: Analysis, run: RunFile, data: PhotostabilityData) -> None:
+    """Add the first spectrum of the exposure that was kept, over its height, to the curves."""
+    kept, dark = run.rows_of("spectra"), run.rows_of("background")
+    of_exposure = np.flatnonzero(data.leg[kept] == EXPOSURE)
+    if not len(of_exposure):
+        return
+    place = int(of_exposure[0])
+    record = int(kept[place])
+    spectrum = np.asarray(run.records("spectra")[place], dtype=np.float64)
+    alike = (data.exposure_s[dark] == data.exposure_s[record]) & (
+        data.accumulations[dark] == data.accumulations[record]
+    )
+    if alike.any():
+        spectrum -= run.records("background")[int(np.flatnonzero(alike)[0])]
+    else:  # no dark frame of that exposure: its darkest tenth is what it stands on
+        spectrum -= np.quantile(spectrum, 0.1)
+    height = float(spectrum.max())
+    if height > 0.0:
+        analysis.curves["first_spectrum_wavelength_nm"] = np.asarray(run.axis("wavelength"))
+        analysis.curves["first_spectrum"] = spectrum / height
 
 
 def _dark(run: RunFile, records: int) -> npt.NDArray[np.float64]:
