@@ -6,16 +6,20 @@ thread and returns at once.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PyQt5 import QtCore
 
 from gui.closer import ShutterCloser
+from gui.doses import DoseWatch
 from gui.jobs import Jobs
 from gui.running import RunningRun
+from gui.whose_bench import OtherBench, check_bench
 from gui.worker import BenchWorker
 from instruments.config import BenchConfig
 from instruments.errors import BenchError
@@ -23,6 +27,21 @@ from instruments.errors import BenchError
 _LOOK_S = 1.0
 _FOLDER_S = 4.0
 _LEAST_FIT_S = 0.4
+_NIGHTS = "*_night_*"
+"""Folders of nights, inside the data folder."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a run file tells before its run begins."""
+
+    measurement: str
+    medium: str | None
+    bench_text: str
+    bench_file: str
+    sample: str
+    spot: str
+    operator: str
 
 
 class Conductor(QtCore.QObject):
@@ -45,6 +64,7 @@ class Conductor(QtCore.QObject):
         self.looks = Jobs("folder")
         self.fits = Jobs("fits")
         self.worker = BenchWorker(config)
+        self.dose = DoseWatch(self.looks, config.data_dir, config.limits.dose_max_J_cm2)
         self.run = RunningRun()
         self.closer = ShutterCloser(lambda: self.worker.bench or self.run.bench)
         self.queue_on = False
@@ -55,6 +75,8 @@ class Conductor(QtCore.QObject):
         self._fit_busy = False
         self._fit_next = 0.0
         self.worker.told.connect(self.told)
+        self.worker.lit.connect(self.dose.by_hand)
+        self.dose.told.connect(self.told)
         self.run.told.connect(self.told)
         self.run.ended.connect(self._ended)
         self.closer.closed.connect(self._closed)
@@ -105,18 +127,27 @@ class Conductor(QtCore.QObject):
         self,
         name: str,
         values: dict[str, Any],
+        about: Any,
         then: Callable[[Any], None],
         otherwise: Callable[[BaseException], None],
     ) -> None:
-        """Check a run against the limits of the bench, moving nothing."""
+        """Check a run against the limits of the bench and the budget of its spot, moving nothing.
+
+        about: sample and spot (a Description).
+        """
 
         def act(bench: Any) -> Any:
+            from procedures.running.ledger import Ledger, RunDose
             from procedures.session import build
 
             measurement = build(name, values)
             for role in measurement.roles():
                 bench.need(role)
             measurement.bench = bench
+            measurement.check_dose = RunDose(
+                Ledger(self.config.data_dir), "", Path(), about.sample, about.spot, name,
+                self.config.limits.dose_max_J_cm2, self.told.emit,
+            ).check_plan  # fmt: skip
             return measurement.check_limits()
 
         medium = values.get("medium")
@@ -184,23 +215,25 @@ class Conductor(QtCore.QObject):
             lambda: _header(run.path), lambda found: self._lend(run.path, found), self._not_begun
         )
 
-    def _lend(self, path: Path, header: tuple[str, str | None, str, str]) -> None:
-        name, medium, bench_text, bench_file = header
+    def _lend(self, path: Path, header: _Header) -> None:
+        try:
+            remark = check_bench(path.name, header.bench_text, header.bench_file, self.config)
+        except OtherBench as error:
+            self._not_begun(error)
+            return
+        if remark:
+            self.told.emit("warning", remark)
+        name, words = header.measurement, header.measurement.replace("-", " ")
         self.run_begins.emit(name)
-        words = name.replace("-", " ")
-        if bench_text != self.config.text or (bench_file or None) != self.config.file:
-            self.told.emit(
-                "warning",
-                f"{path.name} was queued with another bench file ({bench_file or 'none'}); "
-                "it is carried out with the bench of this window",
-            )
-        self.worker.open_for(name, medium)
-        self.worker.lend(words, lambda bench: self._start(path, words, bench))
+        self.dose.look_at(header.sample, header.spot)
+        self.worker.open_for(name, header.medium)
+        about = {"sample": header.sample, "spot": header.spot, "operator": header.operator}
+        self.worker.lend(words, lambda bench: self._start(path, words, bench, about))
 
-    def _start(self, path: Path, words: str, bench: Any) -> None:
+    def _start(self, path: Path, words: str, bench: Any, about: dict[str, str]) -> None:
         self._starting = False
         try:
-            self.run.start(path, words, bench)
+            self.run.start(path, words, bench, about)
         except BenchError as error:
             self._not_begun(error)
 
@@ -227,6 +260,7 @@ class Conductor(QtCore.QObject):
         self.run_ended.emit(str(path), status, text)
         self._folder_due = 0.0
         self._look()
+        self.dose.look()
         if self.queue_on:
             if status == "finished":
                 self.run_next()
@@ -272,6 +306,8 @@ class Conductor(QtCore.QObject):
         self._look()
 
     def _look(self) -> None:
+        if self.run.active:
+            self.dose.look()
         self.looks.do(self._see_queue, self.queue_seen.emit, self._say_error, name="queue")
         if time.monotonic() >= self._folder_due:
             self._folder_due = time.monotonic() + _FOLDER_S
@@ -284,7 +320,14 @@ class Conductor(QtCore.QObject):
     def _see_folder(self) -> list[Any]:
         from procedures.running.index import index
 
-        return list(index(self.config.data_dir)) if self.config.data_dir.is_dir() else []
+        folder = self.config.data_dir
+        if not folder.is_dir():
+            return []
+        found = list(index(folder))
+        for night in folder.glob(_NIGHTS):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                found += index(night) if night.is_dir() else []
+        return sorted(found, key=lambda one: (one.start_time or one.queued_time, one.file))[::-1]
 
     def _see_remote(self) -> list[Any]:
         from procedures.running import lock
@@ -322,10 +365,17 @@ class Conductor(QtCore.QObject):
         self.fits.do(lambda: fit(data), done, failed)
 
 
-def _header(path: Path) -> tuple[str, str | None, str, str]:
-    """Return measurement, medium, and the bench file's text and name of a run file."""
+def _header(path: Path) -> _Header:
+    """Return what the run file of a run that begins tells."""
     from procedures.running.runfile import RunFile
 
     with RunFile(path) as run:
-        medium = run.parameters.get("medium")
-        return run.measurement, medium, run.bench_toml, run.bench_file
+        return _Header(
+            run.measurement,
+            run.parameters.get("medium"),
+            run.bench_toml,
+            run.bench_file,
+            run.sample,
+            run.spot,
+            run.operator,
+        )

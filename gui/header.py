@@ -5,8 +5,9 @@ from __future__ import annotations
 from PyQt5 import QtCore, QtWidgets
 
 from gui import theme
+from gui.doses import SpotSeen
 from gui.fields import Chip, button, label
-from gui.snapshot import BenchView
+from gui.snapshot import BeamView, BenchView
 from gui.words import count, prefixed, significant
 
 
@@ -36,7 +37,7 @@ class Header(QtWidgets.QFrame):
             ("laser", "LASER"),
             ("energy", "PULSE ENERGY"),
             ("fluence", "FLUENCE"),
-            ("dose", "ON SAMPLE"),
+            ("dose", "THIS SPOT"),
             ("temperature", "SAMPLE"),
         ):
             block = QtWidgets.QVBoxLayout()
@@ -61,6 +62,27 @@ class Header(QtWidgets.QFrame):
         self.close_button.clicked.connect(lambda: self.close_asked.emit())
         row.addWidget(self.close_button)
         self._set_visible("temperature", False)
+        self._seen: SpotSeen | None = None
+
+    def show_dose(self, seen: SpotSeen) -> None:
+        """Take what the ledger says of the spot."""
+        self._seen = seen
+
+    def _show_shots(self, beam: BeamView, in_run: bool) -> None:
+        """Show what the spot has had over all runs; without a name, what was given here."""
+        seen = self._seen
+        here = f"{count(beam.shots)} shots, {significant(beam.dose_J_cm2)} J/cm²"
+        since = "in this run" if in_run else "since the bench was opened"
+        if seen is not None and seen.sample:
+            self._titles["dose"].setText("THIS SPOT")
+            self.values["dose"].setText(f"{count(seen.shots)} shots")
+            self.values["dose"].setToolTip(f"{seen.words()}\n{since}: {here}")
+        else:
+            self._titles["dose"].setText("ON SAMPLE")
+            self.values["dose"].setText(f"{count(beam.shots)} shots")
+            self.values["dose"].setToolTip(f"{since}: {here}")
+        spent = seen is not None and bool(seen.sample) and seen.nearly_spent
+        theme.restyle(self.values["dose"], role="warn-big" if spent else "big")
 
     def _set_visible(self, key: str, visible: bool) -> None:
         self.values[key].setVisible(visible)
@@ -88,8 +110,7 @@ class Header(QtWidgets.QFrame):
             energy, fluence = beam.energy_J, beam.fluence_uJ_cm2
             self.values["energy"].setText(prefixed(energy, "J") if energy is not None else "–")
             self.values["fluence"].setText(_fluence(fluence) if fluence is not None else "–")
-            self.values["dose"].setText(f"{count(beam.shots)} shots")
-            self.values["dose"].setToolTip(f"{significant(beam.dose_J_cm2)} J/cm² since opening")
+            self._show_shots(beam, bool(view.holder))
             stale = now_s - beam.time_s > 6.0 and beam.time_s > 0.0
             for key in ("energy", "fluence"):
                 theme.restyle(self.values[key], stale=str(stale).lower())

@@ -15,6 +15,7 @@ from PyQt5 import QtCore
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S, _NEEDED_S = 2.0, 20.0
 Then = Callable[[Any], None]
 Otherwise = Callable[[BaseException], None]
 
@@ -27,6 +28,7 @@ class Jobs(QtCore.QObject):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._waiting: dict[object, tuple[Callable[[], Any], Then, Otherwise | None]] = {}
+        self._needed: set[object] = set()
         self._condition = threading.Condition()
         self._ending = False
         self._busy = False
@@ -41,10 +43,16 @@ class Jobs(QtCore.QObject):
         otherwise: Otherwise | None = None,
         *,
         name: object = None,
+        needed: bool = False,
     ) -> None:
-        """Have `act()` done in the thread; `then(result)` or `otherwise(error)` in the window's."""
+        """Have `act()` done in the thread; `then(result)` or `otherwise(error)` in the window's.
+
+        needed: it is done even if the end comes before its turn.
+        """
         with self._condition:
             key = name if name is not None else object()
+            if needed:
+                self._needed.add(key)
             self._waiting[key] = (act, then, otherwise)
             self._condition.notify()
 
@@ -55,22 +63,24 @@ class Jobs(QtCore.QObject):
             return not self._busy and not self._waiting
 
     def end(self) -> None:
-        """Finish what is being done, and nothing more."""
+        """Finish what is being done and what is needed, and nothing more."""
         with self._condition:
             self._ending = True
-            self._waiting.clear()
+            self._waiting = {k: job for k, job in self._waiting.items() if k in self._needed}
+            patience_s = _NEEDED_S if self._needed else _PATIENCE_S
             self._condition.notify()
-        self._thread.join(2.0)
+        self._thread.join(patience_s)
 
     def _work(self) -> None:
         while True:
             with self._condition:
                 self._busy = False
                 self._condition.wait_for(lambda: self._waiting or self._ending)
-                if self._ending:
+                if not self._waiting:
                     return
                 key = next(iter(self._waiting))
                 act, then, otherwise = self._waiting.pop(key)
+                self._needed.discard(key)
                 self._busy = True
             try:
                 found = act()

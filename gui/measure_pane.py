@@ -12,6 +12,7 @@ from gui.words import count, duration, significant
 from instruments.errors import ConfigError
 
 if TYPE_CHECKING:
+    from gui.doses import SpotSeen
     from gui.form import ParameterForm
 
 
@@ -26,6 +27,10 @@ class MeasurePane(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(300)
+        self._timer.timeout.connect(lambda: self.forecast_wanted.emit())
         size = theme.current().px
         box = QtWidgets.QVBoxLayout(self)
         box.setContentsMargins(size(6), size(8), size(8), size(6))
@@ -63,7 +68,11 @@ class MeasurePane(QtWidgets.QWidget):
         self.about.setColumnStretch(0, 3)
         self.about.setColumnStretch(1, 2)
         self.about.setColumnStretch(2, 3)
+        for field in (self.sample, self.spot):
+            field.textChanged.connect(lambda _text: self._timer.start())
         box.addLayout(self.about)
+        self.dose = label("", "muted", wrap=True)
+        box.addWidget(self.dose)
         self.forecast = label("", "value", wrap=True)
         box.addWidget(self.forecast)
         row = QtWidgets.QHBoxLayout()
@@ -80,10 +89,6 @@ class MeasurePane(QtWidgets.QWidget):
         self.form: ParameterForm | None = None
         self.name = ""
         self._stored: dict[str, dict[str, Any]] = {}
-        self._timer = QtCore.QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(300)
-        self._timer.timeout.connect(lambda: self.forecast_wanted.emit())
         self.set_startable(False, "the bench is not open yet")
 
     # ---- what there is --------------------------------------------------------------------------
@@ -179,6 +184,11 @@ class MeasurePane(QtWidgets.QWidget):
         )
         self.say_forecast(text, "value")
         self._enable()
+
+    def show_dose(self, seen: SpotSeen) -> None:
+        """Show what the spot has had."""
+        self.dose.setText(seen.words())
+        theme.restyle(self.dose, role="warn" if seen.nearly_spent else "muted")
 
     def say_forecast(self, text: str, role: str) -> None:
         """Show a line in the forecast's place ("error": it cannot be started so)."""

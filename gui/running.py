@@ -79,6 +79,7 @@ class RunningRun(QtCore.QObject):
         self._paused_s = 0.0
         self._pause_began_s: float | None = None
         self._bench: Any = None
+        self._about: dict[str, str] = {}
         self.bench: Any = None
         """The bench that the run has, from its first record on."""
 
@@ -100,8 +101,13 @@ class RunningRun(QtCore.QObject):
             return PAUSED if self._control.waiting or self.hold.held else PAUSING
         return RUNNING if self.data is not None else STARTING
 
-    def start(self, path: Path, name: str, bench: Any) -> None:
-        """Carry out the run of a file that is not finished; with `bench`, or one of its own."""
+    def start(
+        self, path: Path, name: str, bench: Any, about: Mapping[str, str] | None = None
+    ) -> None:
+        """Carry out the run of a file that is not finished; with `bench`, or one of its own.
+
+        about: sample, spot and operator, as the window shows them.
+        """
         if self._thread is not None:
             raise BenchError("a run is going on already")
         self.path, self.name, self.data, self.forecast = path, name, None, None
@@ -110,6 +116,7 @@ class RunningRun(QtCore.QObject):
         self.hold.release()
         self._control = _watched_control()
         self._bench = bench
+        self._about = dict(about or {})
         self._thread = threading.Thread(target=self._work, name="run", daemon=True)
         self._thread.start()
 
@@ -205,7 +212,7 @@ class RunningRun(QtCore.QObject):
         self._first = first
         self._speed = float(getattr(measurement.bench.clock, "speed", 1e3))
         self.bench = measurement.bench
-        data = described(measurement, self.path, forecast.points)
+        data = described(measurement, self.path, forecast.points, self._about)
         if first and self.path is not None:
             _take_earlier(data, self.path)
         self._began_s = time.monotonic()
@@ -222,11 +229,14 @@ class RunningRun(QtCore.QObject):
         self.percent = percent
 
 
-def described(measurement: Measurement, path: Path | None, points: int) -> RunData:
+def described(
+    measurement: Measurement, path: Path | None, points: int, named: Mapping[str, str]
+) -> RunData:
     """Return the place for the records of a run that is about to begin."""
     from procedures.running.describe import describe_start
 
     about: dict[str, Any] = {
+        **named,
         "path": path,
         "points": points,
         "parameters": {name: one.value for name, one in measurement.quantities().items()},

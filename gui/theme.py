@@ -90,6 +90,7 @@ QLabel[role="title"] { color: $muted; font-size: ${f12}px; font-weight: 700; }
 QLabel[role="name"] { font-weight: 600; }
 QLabel[role="value"] { font-size: ${f14}px; font-weight: 600; }
 QLabel[role="big"] { font-size: ${f20}px; font-weight: 600; }
+QLabel[role="warn-big"] { font-size: ${f20}px; font-weight: 600; color: $warn; }
 QLabel[role="head"] { font-size: ${f16}px; font-weight: 600; }
 QLabel[role="error"] { color: $bad; }
 QLabel[role="warn"] { color: $warn; }

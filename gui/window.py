@@ -14,6 +14,7 @@ from gui.attach import WatchedRun
 from gui.browser import Browser
 from gui.collecting import Collector
 from gui.conductor import Conductor
+from gui.doses import SpotSeen
 from gui.fields import Chip
 from gui.header import Header
 from gui.keys import HELP, bind
@@ -144,6 +145,7 @@ class Window(QtWidgets.QMainWindow):
     def _wire(self) -> None:
         conductor = self.conductor
         self.worker.viewed.connect(self._take_view)
+        conductor.dose.seen.connect(self._take_dose)
         conductor.told.connect(self.log.add)
         conductor.queue_seen.connect(self.queue.show_runs)
         conductor.folder_seen.connect(self.browser.show_headers)
@@ -269,6 +271,9 @@ class Window(QtWidgets.QMainWindow):
         if request is None:
             return
         name, values = request
+        about = self._about()
+        if not self.conductor.busy:
+            self.conductor.dose.look_at(about.sample, about.spot)
 
         def current() -> bool:
             return self.measure.request() == request
@@ -277,22 +282,27 @@ class Window(QtWidgets.QMainWindow):
         self.conductor.forecast(
             name,
             values,
+            about,
             lambda found: self.measure.show_forecast(found) if current() else None,
             lambda error: self.measure.say_forecast(str(error), "error") if current() else None,
         )
 
     def _begin(self, *, start: bool) -> None:
+        request = self.measure.request()
+        if request is not None:
+            self.conductor.add(*request, self._about(), start=start)
+
+    def _about(self) -> Any:
+        """Return sample, spot and operator as they are typed."""
         from procedures.running.describe import Description
 
-        request = self.measure.request()
-        if request is None:
-            return
-        about = Description(
-            self.measure.sample.text().strip(),
-            self.measure.spot.text().strip(),
-            self.measure.operator.text().strip(),
-        )
-        self.conductor.add(*request, about, start=start)
+        measure = self.measure
+        typed = (measure.sample, measure.spot, measure.operator)
+        return Description(*(field.text().strip() for field in typed))
+
+    def _take_dose(self, seen: SpotSeen) -> None:
+        self.measure.show_dose(seen)
+        self.header.show_dose(seen)
 
     def _run_queue(self, on: bool) -> None:
         self.conductor.run_queue(on)
@@ -326,6 +336,7 @@ class Window(QtWidgets.QMainWindow):
     def _run_ended(self, path: str, status: str, text: str) -> None:
         self.run_pane.ended(status, text)
         self._say_startable()
+        self._forecast()  # the spot has had more light
         self._when_quiet()
         if self._leaving:
             self.worker.leave()

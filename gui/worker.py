@@ -55,6 +55,8 @@ class BenchWorker(QtCore.QObject):
     viewed = QtCore.pyqtSignal(object)
     told = QtCore.pyqtSignal(str, str)
     """(level, text) for the log."""
+    lit = QtCore.pyqtSignal(int, float)
+    """Shots and J/cm2 that fell on the sample by hand since it was told last."""
     _answered = QtCore.pyqtSignal(object, object)
 
     def __init__(self, config: BenchConfig, measurement: str = "power-sweep") -> None:
@@ -76,6 +78,7 @@ class BenchWorker(QtCore.QObject):
         self._due: dict[str, float] = {}
         self._holder = ""
         self._guard: Any = None
+        self._given = (0, 0.0)
         self._guard_due = 0.0
         self._answered.connect(self._hand_back)
         self._thread = threading.Thread(target=self._work, name="bench", daemon=True)
@@ -107,6 +110,7 @@ class BenchWorker(QtCore.QObject):
         """Give the bench to a run once all that was asked before is done."""
 
         def give(bench: Any) -> Any:
+            self._tell_light(bench)
             self.hold(holder)
             return bench
 
@@ -142,6 +146,8 @@ class BenchWorker(QtCore.QObject):
     def hold(self, holder: str) -> None:
         """Leave the bench to a run ("" takes it back): no deed is accepted meanwhile."""
         self._holder = holder
+        if holder:
+            self._was_lent = True
         self._live = False
         self._due.clear()
         self._deeds.put(None)
@@ -221,6 +227,7 @@ class BenchWorker(QtCore.QObject):
         watch = Interlock(bench, self.told.emit)
         watch.start()
         self.bench = bench
+        self._given, self._was_lent = (0, 0.0), False
         self._due.clear()
         self.told.emit("info", f"{len(bench.instruments)} instruments open, all safe")
         try:
@@ -229,6 +236,7 @@ class BenchWorker(QtCore.QObject):
                 self._keep_guarded(guards)
         finally:
             self.bench = None
+            self._tell_light(bench, falling=True)
             self._publish("opening", "making the bench safe")
             watch.close()
 
@@ -337,9 +345,22 @@ class BenchWorker(QtCore.QObject):
         if not self._holder and now >= self._due.get("beam", 0.0):
             self._due["beam"] = time.monotonic() + _QUICK_S
             self._beam = beam(self.bench)
+            self._tell_light(self.bench)
             changed = True
         if changed:
             self._publish("open")
+
+    def _tell_light(self, bench: Any, *, falling: bool = False) -> None:
+        """Tell what light has been let on the sample by hand (with what is `falling` now)."""
+        pump = bench.pump
+        more = pump.unbooked() if falling else (0, 0.0)
+        given = (int(pump.given_shots) + more[0], float(pump.given_dose_J_cm2) + more[1])
+        shots, dose = given[0] - self._given[0], given[1] - self._given[1]
+        self._given = given
+        if self._was_lent:  # a run counts its own
+            self._was_lent = False
+        elif shots > 0:
+            self.lit.emit(shots, dose)
 
     def _since(self, role: str, view: InstrumentView) -> InstrumentView:
         before = self._views.get(role)

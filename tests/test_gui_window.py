@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from PyQt5 import QtCore, QtTest, QtWidgets
 
 from gui import theme
 from gui.snapshot import Frame
+from gui.words import count
+from procedures.running.ledger import Ledger
 from procedures.running.runfile import RunFile
 from tests.windows import FEW, begin, ended, leave, make_window, opened, said, until
 
@@ -226,6 +230,53 @@ def test_forecast_before_starting_and_refusals(window: Any) -> None:
     form.set_values({})
 
 
+def test_what_a_spot_has_had_is_shown_before_and_counted_by_hand_and_in_runs(window: Any) -> None:
+    measure, ledger = window.measure, Ledger(window.config.data_dir)
+    measure.sample.setText("dosed film")
+    measure.spot.setText("B2")
+    until(lambda: measure.dose.text() == "dosed film B2: no light so far", "the dose of the spot")
+    window.worker.ask("fluence", lambda bench: bench.pump.set_fluence(20.0))
+    card(window, "shutter")._toggle.click()
+    until(lambda: window.view.shutter_open, "the shutter to open")
+    window.close_shutter()
+    until(lambda: ledger.spot("dosed film", "B2")[0] > 0, "what was given by hand")
+    by_hand, dose = ledger.spot("dosed film", "B2")
+    assert dose == pytest.approx(by_hand * 20e-6, rel=0.1)
+    until(lambda: "dosed film B2 so far" in measure.dose.text(), "the dose of the spot")
+    begin(window, FEW, "dosed film")
+    path = ended(window)
+    with RunFile(path) as run:
+        in_run = int(run.records("shots_on_sample")[-1])
+    until(lambda: ledger.spot("dosed film", "B2")[0] >= by_hand + in_run, "the run's own shots")
+    had = count(ledger.spot("dosed film", "B2")[0])
+    until(lambda: window.header.values["dose"].text() == f"{had} shots", "the sum at the top")
+    assert "J/cm²" in window.header.values["dose"].toolTip()
+    measure.spot.setText("B3")
+    until(lambda: measure.dose.text() == "dosed film B3: no light so far", "the next spot")
+    measure.spot.clear()
+
+
+def test_a_run_of_another_bench_is_refused_and_stays_in_the_queue(window: Any) -> None:
+    from instruments.config import parse
+    from procedures.running.describe import Description, describe_queued
+    from procedures.running.queue import Queue
+    from procedures.session import build
+
+    other = parse(window.config.text.replace("22.0", "30.0"), "/elsewhere/bench.toml")
+    header = describe_queued(build("power-sweep", FEW), other, Description("not here"), time.time())
+    queue = Queue(window.config.data_dir)
+    path = queue.add(header)
+    until(lambda: any(run.sample == "not here" for run in window.queue.runs), "the queue")
+    window.queue.run_button.click()
+    until(lambda: said(window, "belongs to the bench of /elsewhere/bench.toml"), "the refusal")
+    until(lambda: not window.conductor.busy, "the queue to stop")
+    with RunFile(path) as run:
+        assert (run.status, run.rows_complete) == ("queued", 0)
+    until(lambda: [run.waits for run in queue.runs()] == [True], "the run to be given back")
+    queue.remove(path)
+    until(lambda: not window.queue.runs, "the queue to empty")
+
+
 def test_a_sweep_from_start_to_finish_with_live_fit(window: Any) -> None:
     values = {"points": 16, "centre_wavelength_nm": 520.0, "shots_min": 50}
     begin(window, values, "seventh")
@@ -259,8 +310,6 @@ def test_the_live_fit_is_the_files_own(window: Any) -> None:
 
 def slow(window: Any) -> Any:
     """Have records take a little real time, as they do on a real bench."""
-    import time
-
     spectrograph = window.worker.bench.spectrograph
     original = spectrograph.acquire
 
@@ -354,6 +403,14 @@ def test_history_find_open_refit_export_resume(window: Any, tmp_path: Path) -> N
     window.conductor.look_at_folder()
     browser = window.browser
     until(lambda: browser.model.rowCount() >= 4, "the list of runs")
+    night = window.config.data_dir / "2026-01-01_night_first"
+    night.mkdir()
+    (night / "of a night.h5").write_bytes(Path(browser.model.headers[0].file).read_bytes())
+    window.conductor.look_at_folder()
+    until(lambda: any("of a night" in one.file for one in browser.model.headers), "the night's run")
+    shutil.rmtree(night)
+    window.conductor.look_at_folder()
+    until(lambda: not any("night" in one.file for one in browser.model.headers), "the others")
     everything = browser.proxy.rowCount()
     browser.search.setText("seventh")
     assert browser.proxy.rowCount() == 1 < everything
