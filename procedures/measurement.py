@@ -63,9 +63,13 @@ class Control:
         self._running.set()
         self._abort = threading.Event()
         self._at_once = threading.Event()
+        self.asked = False
+        """Whether anything was ever asked: all that is looked at before most points."""
+        self.stopped = self._abort.is_set
 
     def pause(self) -> None:
         """Stop before the next point."""
+        self.asked = True
         self._running.clear()
 
     def go_on(self) -> None:
@@ -74,6 +78,7 @@ class Control:
 
     def abort(self) -> None:
         """End the run before the next point."""
+        self.asked = True
         self._abort.set()
         self._running.set()
 
@@ -275,15 +280,17 @@ class Measurement(Procedure):  # type: ignore[misc]
         """Take the records of the plan, from `first_point` on."""
         points = self.plan()
         total = len(points)
+        take, emit, check_sink, control = self.take, self.emit, self.check_sink, self.control
+        told_to_stop = self._told_to_stop()
+        tell_at = 0.0
         for number in range(self.first_point, total):
-            point = points[number]
-            if not self._may_go_on():
+            if (control.asked or told_to_stop()) and not self._may_go_on():
                 return
-            record = self.take(point)
-            self.emit("results", record)
-            self.check_sink()
-            if total <= 1000 or 1000 * (number + 1) // total != 1000 * number // total:
-                self.emit("progress", 100.0 * (number + 1) / total)
+            emit("results", take(points[number]))
+            check_sink()
+            if number >= tell_at:
+                emit("progress", 100.0 * (number + 1) / total)
+                tell_at = number + total / 1000
 
     def shutdown(self) -> None:
         """Leave the bench safe."""
@@ -303,10 +310,15 @@ class Measurement(Procedure):  # type: ignore[misc]
         return not self._stopped()
 
     def _stopped(self) -> bool:
+        return self.control.aborted or self._told_to_stop()()
+
+    def _told_to_stop(self) -> Callable[[], Any]:
+        """Return what asks whoever carries it out whether it is to stop."""
         try:
-            return self.control.aborted or bool(self.should_stop())
+            self.should_stop()
         except NotImplementedError:  # outside a worker, nobody else can stop it
-            return self.control.aborted
+            return lambda: False
+        return self.should_stop  # type: ignore[no-any-return]
 
 
 def spacing(low: float, high: float, points: int, kind: str) -> npt.NDArray[np.float64]:

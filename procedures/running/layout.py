@@ -300,12 +300,25 @@ def _create_column(records: h5py.Group, column: Column, axes: Mapping[str, Axis]
     shape = tuple(len(axes[name].values) for name in column.axes)
     rows = rows_per_chunk(shape, column.dtype, planned_rows(records.file))
     made = records.create_dataset(
-        column.name, (0, *shape), column.dtype, maxshape=(None, *shape), chunks=(rows, *shape)
+        column.name,
+        (0, *shape),
+        column.dtype,
+        maxshape=(None, *shape),
+        chunks=(rows, *shape),
+        fill_time=fill_time(shape),
     )
     made.attrs["units"] = column.unit
     made.attrs["long_name"] = column.long_name
     if column.where:
         made.attrs["where"] = column.where
+
+
+def fill_time(shape: tuple[int, ...]) -> str:
+    """Return when HDF5 fills new chunks of a column: not those of arrays, which are written whole.
+
+    It would keep such a chunk in memory to fill it, whatever the size of its cache.
+    """
+    return "never" if shape else "ifset"
 
 
 def rows_per_chunk(shape: tuple[int, ...], dtype: Any, planned: int = 0) -> int:

@@ -23,9 +23,10 @@ _CODES = {
 _NAN = float("nan")
 _STATE = " state"  # no column is called so
 
-_PIECE_BYTES = 2**22
-"""Arrays are collected in pieces of this size (one array at least), which are used again."""
-_KEPT_BYTES = 2**26
+_PIECE_BYTES = 2**20
+"""Arrays are collected in pieces of this size (one array at least), which are used again: memory
+that was never touched costs more than the copy into it."""
+_KEPT_BYTES = 2**24
 """What an empty block keeps of them, for each column."""
 Shaped: TypeAlias = tuple[str, "np.dtype[Any]", tuple[int, ...]]
 
@@ -44,20 +45,23 @@ class Packer:
     ) -> None:
         self._names = frozenset(name for name, _, _ in columns)
         self._count = len(self._names)
-        self._order = [name for name, _, _ in columns]
+        order = [name for name, _, _ in columns]
         self._scalars = [(name, dtype.newbyteorder("<")) for name, dtype, s in columns if not s]
         self._arrays = [(name, dtype, shape) for name, dtype, shape in columns if shape]
+        self._array_names = [name for name, _, _ in self._arrays]
+        self._only = self._array_names[0] if len(self._arrays) == 1 and not where else ""
         self._where = dict(where or {})
         for name, flag in self._where.items():
             scalars = [one for one, _, shape in columns if not shape]
-            if flag not in scalars or self._order.index(flag) > self._order.index(name):
+            if flag not in scalars or order.index(flag) > order.index(name):
                 raise ValueError(f"{name}: {flag!r} is no column of single values before it")
         self._state_names = tuple(state_names)
         self._unknown = (_NAN,) * len(self._state_names)
         self._pick = _picker([name for name, _ in self._scalars])
-        self._has_text = any(dtype.kind == "S" for _, dtype in self._scalars)
         codes = "".join(_code(dtype) for _, dtype in self._scalars)
-        self._struct = struct.Struct(f"<{codes}{'d' * len(self._state_names)}")
+        self._pack = struct.Struct(f"<{codes}{'d' * len(self._state_names)}").pack
+        if any(dtype.kind == "S" for _, dtype in self._scalars):
+            self._pick = _never  # struct would cut text that is too long
         self._row = np.dtype([*self._scalars, (_STATE, "<f8", (len(self._state_names),))])
 
     def block(self) -> Block:
@@ -68,30 +72,30 @@ class Packer:
         self, record: Mapping[str, Any], state: Mapping[str, float] | None, block: Block
     ) -> None:
         """Add a record to a block; ValueError, and the block is as before, if it does not fit."""
-        states = self._unknown
         if state:
             states = tuple([state.get(name, _NAN) for name in self._state_names])
+        else:
+            states = self._unknown
         try:
             if len(record) != self._count:
                 raise KeyError
-            if self._arrays:
-                arrays = [record[name] for name, _, _ in self._arrays]
             try:
-                if self._has_text:
-                    raise TypeError
-                row = self._struct.pack(*self._pick(record), *states)
+                row = self._pack(*self._pick(record), *states)
             except (TypeError, ValueError, OverflowError, struct.error):
                 values = [_fit_scalar(name, record[name], dtype) for name, dtype in self._scalars]
-                row = self._struct.pack(*values, *states)
+                row = self._pack(*values, *states)
+            if self._only:  # of the usual: one array, that every record has
+                block.take_one(record[self._only])
+            elif self._array_names:
+                arrays = [record[name] for name in self._array_names]
+                if self._where:
+                    arrays = [self._there(record, name) for name in self._array_names]
+                block.take(arrays)
         except KeyError:
             wrong = sorted(self._names.symmetric_difference(record))
             raise ValueError(
                 f"the record's columns are not those of the run: {', '.join(wrong)}"
             ) from None
-        if self._arrays:
-            if self._where:
-                arrays = [self._there(record, name) for name, _, _ in self._arrays]
-            block.take(arrays)
         block.rows.append(row)
 
     def _there(self, record: Mapping[str, Any], name: str) -> Any:
@@ -105,28 +109,27 @@ class Packer:
             raise ValueError(f"{name}: an array was given where {flag} is 0; give None")
         return None
 
-    def blocks(self, block: Block) -> tuple[dict[str, list[npt.NDArray[Any]]], Any]:
-        """Return the records of a block, each column in pieces (n, ...), and the states, (n, k).
-
-        A column with a `where` has an array for each record that has one. The pieces of array
-        columns are the block's own, until it is emptied.
-        """
-        rows = np.frombuffer(b"".join(block.rows), self._row)
-        found = {name: [np.ascontiguousarray(rows[name])] for name, _ in self._scalars}
-        for (name, _, _), column in zip(self._arrays, block.arrays, strict=True):
-            found[name] = column.filled()
-        states = np.ascontiguousarray(rows[_STATE])
+    def numbers(self, rows: Sequence[bytes]) -> tuple[dict[str, npt.NDArray[Any]], Any]:
+        """Return packed rows as columns of single values, (n,), and the states, (n, k)."""
+        packed = np.frombuffer(b"".join(rows), self._row)
+        found = {name: np.ascontiguousarray(packed[name]) for name, _ in self._scalars}
+        states = np.ascontiguousarray(packed[_STATE])
         if not self._state_names:  # the file keeps a column all the same
-            states = np.full((len(rows), 1), np.nan)
-        return {name: found[name] for name in self._order}, states
+            states = np.full((len(packed), 1), np.nan)
+        return found, states
 
 
 class Block:
-    """Records on their way to the file: packed numbers, and arrays."""
+    """Records on their way to the file: packed numbers, and arrays by column.
+
+    heavy: there are enough of the arrays that it pays to write them now.
+    """
 
     def __init__(self, columns: Sequence[Shaped]) -> None:
         self.rows: list[bytes] = []
         self.arrays = [_Pieces(*column) for column in columns]
+        self.heavy = False
+        self._first = self.arrays[0] if self.arrays else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,51 +140,87 @@ class Block:
             if array is not None:
                 column.put(array)
         for column, array in zip(self.arrays, arrays, strict=True):
-            if array is not None:
-                column.used += 1
+            if array is not None and column.keep():
+                self.heavy = True
+
+    def take_one(self, array: Any) -> None:
+        """Take a record's only array, as `take` does."""
+        column = self._first
+        assert column is not None
+        column.put(array)
+        if column.keep():
+            self.heavy = True
 
     def empty(self) -> None:
         """Forget the records; keep some of the room."""
         self.rows = []
+        self.heavy = False
         for column in self.arrays:
             column.empty()
 
 
 class _Pieces:
-    """The arrays of one column, (used, *shape), in pieces of equal size."""
+    """The arrays of one column, (n, *shape), in pieces of equal size."""
 
     def __init__(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        self.name, self.dtype, self.shape = name, dtype, shape
+        self.name, self.dtype, self.shape = name, np.dtype(dtype.str), shape
         size = max(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, 1)
-        self.used = 0
         self._tall = max(_PIECE_BYTES // size, 1)
         self._most = max(_KEPT_BYTES // (self._tall * size), 1)
         self._pieces: list[npt.NDArray[Any]] = []
+        self._full = 0  # pieces
+        self._place = 0  # in the piece after them, which need not exist yet
+        self._piece: npt.NDArray[Any] = np.empty((0, *shape), self.dtype)
 
     def put(self, array: Any) -> None:
-        """Copy an array behind the others; it counts when `used` says so."""
-        number, place = divmod(self.used, self._tall)
-        if number == len(self._pieces):
-            self._pieces.append(np.empty((self._tall, *self.shape), self.dtype))
-        if type(array) is not np.ndarray or array.dtype != self.dtype or array.shape != self.shape:
+        """Copy an array behind the others; it counts when it is to be kept."""
+        if (
+            type(array) is not np.ndarray
+            or (array.dtype is not self.dtype and array.dtype != self.dtype)
+            or array.shape != self.shape
+        ):
             array = _fitting_array(self.name, array, self.dtype, self.shape)
-        self._pieces[number][place] = array
+        if not self._place and self._full == len(self._pieces):
+            self._pieces.append(np.empty((self._tall, *self.shape), self.dtype))
+            self._piece = self._pieces[-1]
+        self._piece[self._place] = array
+
+    def keep(self) -> bool:
+        """Count the array that was put; return whether it filled a piece."""
+        self._place += 1
+        if self._place < self._tall:
+            return False
+        self._full, self._place = self._full + 1, 0
+        if self._full < len(self._pieces):
+            self._piece = self._pieces[self._full]
+        return True
+
+    @property
+    def used(self) -> int:
+        """How many there are."""
+        return self._full * self._tall + self._place
 
     def filled(self) -> list[npt.NDArray[Any]]:
         """Return what there is, in order."""
-        whole, rest = divmod(self.used, self._tall)
-        return [*self._pieces[:whole], *([self._pieces[whole][:rest]] if rest else [])]
+        rest = [self._piece[: self._place]] if self._place else []
+        return [*self._pieces[: self._full], *rest]
 
     def empty(self) -> None:
         """Forget the arrays, and give back what is more than usual."""
-        self.used = 0
         del self._pieces[self._most :]
+        self._full = self._place = 0
+        if self._pieces:
+            self._piece = self._pieces[0]
 
 
 def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     if len(names) > 1:
         return itemgetter(*names)
     return lambda record: tuple(record[name] for name in names)
+
+
+def _never(_record: Mapping[str, Any]) -> tuple[Any, ...]:
+    raise TypeError
 
 
 def _code(dtype: np.dtype[Any]) -> str:

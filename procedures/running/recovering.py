@@ -73,6 +73,7 @@ class Recovery:
         self._bench = bench
         self._log = log
         self._last = last_record
+        self._now = bench.clock.now
         self._waits_s = tuple(waits_s)
         self._laser_limit_s = laser_limit_s
         self._failing: dict[str, None] = {}  # roles to recover, in this order
@@ -94,7 +95,11 @@ class Recovery:
             self._mend()
             return ready()
 
-        return self._persist(ready, again, None, AT_START)
+        try:
+            return ready()
+        except InstrumentError as error:
+            failed = error
+        return self._persist(failed, again, None, AT_START)
 
     def take(self, point: Point) -> Record:
         """Take one record.
@@ -105,73 +110,77 @@ class Recovery:
             Stopped: the run was aborted meanwhile.
         """
 
-        def record() -> Record:
-            begun = self._bench.clock.now()
-            found = self._measurement.record(point)
-            now = self._bench.clock.now()
-            # By the clock, not by what was done before: a resumed run then asks as often.
-            if now - begun > _LONG_S or now // _CONFIRM_S != begun // _CONFIRM_S:
-                self._confirm_window()
-                self._look_at_camera()
+        try:
+            self._last = found = self._record(point)
             return found
+        except InstrumentError as error:
+            failed = error  # what follows is not its handler: a later error has not come of it
 
         def again() -> Record:
             self._mend()
             self._measurement.prepare()
             if self._last:
                 self._measurement.resumed(self._last)
-            found = record()
+            found = self._record(point)
             self._log("info", "the record was taken; going on")
             return found
 
-        self._last = self._persist(record, again, point, _TRANSIENT)
-        return dict(self._last)
+        self._last = found = self._persist(failed, again, point, _TRANSIENT)
+        return found
+
+    def _record(self, point: Point) -> Record:
+        begun = self._now()
+        found = self._measurement.record(point)
+        now = self._now()
+        # By the clock, not by what was done before: a resumed run then asks as often.
+        if now - begun > _LONG_S or now // _CONFIRM_S != begun // _CONFIRM_S:
+            self._confirm_window()
+            self._look_at_camera()
+        return found
 
     # ---- trying again -------------------------------------------------------------------------
 
     def _persist(
         self,
-        act: Callable[[], T],
+        error: InstrumentError,
         again: Callable[[], T],
         point: Point | None,
         transient: tuple[type[InstrumentError], ...],
     ) -> T:
+        """Try again what has failed with `error`, until it works; see `take` for what it raises."""
         self._failing.clear()
         self._no_pulses = False
         tries, retries, spared = 0, len(self._waits_s), False
-        attempt = act
-        clock, begun_s, reason = self._bench.clock, 0.0, ""
+        clock = self._bench.clock
+        begun_s, reason = clock.now(), _text(error, self._bench.involved(error))
         while True:
-            try:
-                found = attempt()
-                if reason:
-                    self._log(
-                        "warning",
-                        f"gap of {clock.now() - begun_s:.0f} s from {clock.isoformat(begun_s)}: "
-                        f"{reason}",
-                    )
-                return found
-            except InstrumentError as error:
-                if not reason:
-                    begun_s, reason = clock.now(), _text(error, self._bench.involved(error))
-                self._stop_if_asked()
-                roles = self._bench.involved(error)
-                if not isinstance(error, transient):
-                    raise _named(error, roles, "") from error
-                self._no_pulses = isinstance(error, NoReply) and "energy_meter" in roles
-                # It may be the laser, which is waited for: that does not count as a try.
-                free = self._no_pulses and not spared and retries > 0
-                if tries == retries and not free:
-                    end = f"; given up after {retries} retries" if retries else ""
-                    raise _named(error, roles, end) from error
-                wait_s = self._waits_s[0 if free else tries]
-                tries, spared = tries + (not free), spared or free
-                which = f"retry {tries} of {retries}" if tries else "retry"
-                self._log("warning", f"{_text(error, roles)}; {which} in {wait_s:g} s")
-                self._failing |= dict.fromkeys(roles or self._silent())
-                self._darken(point)
+            self._stop_if_asked()
+            roles = self._bench.involved(error)
+            if not isinstance(error, transient):
+                raise _named(error, roles, "") from error
+            self._no_pulses = isinstance(error, NoReply) and "energy_meter" in roles
+            # It may be the laser, which is waited for: that does not count as a try.
+            free = self._no_pulses and not spared and retries > 0
+            if tries == retries and not free:
+                end = f"; given up after {retries} retries" if retries else ""
+                raise _named(error, roles, end) from error
+            wait_s = self._waits_s[0 if free else tries]
+            tries, spared = tries + (not free), spared or free
+            which = f"retry {tries} of {retries}" if tries else "retry"
+            self._log("warning", f"{_text(error, roles)}; {which} in {wait_s:g} s")
+            self._failing |= dict.fromkeys(roles or self._silent())
+            self._darken(point)
             self._wait(wait_s)
-            attempt = again
+            try:
+                found = again()
+            except InstrumentError as next_error:
+                error = next_error
+                continue
+            self._log(
+                "warning",
+                f"gap of {clock.now() - begun_s:.0f} s from {clock.isoformat(begun_s)}: {reason}",
+            )
+            return found
 
     def _silent(self) -> list[str]:
         """Return the roles that do not tell how they are, where an error names none."""

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 ABORTED = 130
 _NOBODY = Description()
+_LOOK_S = 0.1  # dose and room are looked at no oftener
 
 
 class Listener(Protocol):
@@ -460,14 +461,18 @@ def _measure(
     assert writer is not None
     followers.started(measurement, forecast)
 
+    append, state, deferred, look_s = writer.append, bench.state, signals.deferred(), 0.0
+
     def emit(topic: str, content: Any) -> None:
-        nonlocal count
+        nonlocal count, look_s
         if topic == "results":
-            with signals.deferred():
-                writer.append(content, bench.state())
+            with deferred:
+                append(content, state())
                 count += 1
-            asked.dose.recorded()
-            room.watch(count)
+            if time.monotonic() >= look_s:
+                asked.dose.recorded()
+                room.watch(count)
+                look_s = time.monotonic() + _LOOK_S
             followers.recorded(count, content)
         elif topic == "progress":
             followers.progress(float(content))
@@ -483,7 +488,7 @@ def _measure(
 
     measurement.take = recovery.take
     measurement.emit = emit
-    measurement.should_stop = lambda: measurement.control.aborted
+    measurement.should_stop = measurement.control.stopped
     measurement.check_sink = check
     measurement.on_pause = paused
     try:

@@ -101,6 +101,7 @@ def _copy(
                 planned = layout.planned_rows(source.file)
                 tall = layout.rows_per_chunk(item.shape[1:], item.dtype, planned)
             options = {"chunks": (tall, *item.chunks[1:]), "maxshape": item.maxshape}
+            options["fill_time"] = layout.fill_time(item.shape[1:])
         made = target.create_dataset(name, item.shape, item.dtype, **options)
         if item.chunks:
             rows = max(item.chunks[0], made.chunks[0])

@@ -24,16 +24,21 @@ import numpy as np
 from procedures.running import layout, lock, room
 from procedures.running.header import RunStart
 from procedures.running.journal import LOG, ROWS, STATE, Journal
-from procedures.running.logbook import append_log, fold
+from procedures.running.logbook import fold_lines
 from procedures.running.opening import open_hdf5
 from procedures.running.packing import Block, Packer
 from procedures.running.problems import NotResumable, WriteFailed
 from procedures.running.rewrite import copy_file, rewriting
 from procedures.running.room import need_space
-from procedures.running.series import Series
+from procedures.running.series import PlacedSeries, Series
 
 GROUP_S = 0.2
-"""Records are written together at most this long after the first of them was handed over."""
+"""Records are made durable together, at most this long after the first of them was handed over.
+Arrays are written earlier, as soon as they fill a piece of memory (see packing)."""
+META_BLOCK_BYTES = 2**14
+"""HDF5 puts its index between the arrays in blocks of this size."""
+COMMIT_BYTES = 16 * 2**20
+"""So much is made durable at once, however fast it came."""
 LARGEST_PENDING_BYTES = 256 * 2**20
 """What may wait for the disk; beyond it, `append` does, for PATIENCE_S at most."""
 PATIENCE_S = 10.0
@@ -69,7 +74,10 @@ class RunWriter:
         self._guard = threading.Lock()
         self._condition = threading.Condition(self._guard)
         self._turned_away = False
-        self._urgent = False
+        self._urgent = False  # somebody waits until it is durable
+        self._nudged = False  # it pays to write arrays now
+        self._taken: list[bytes] = []  # rows whose arrays are in the file
+        self._taken_bytes = 0
         self._log: list[tuple[float, str, str]] = []
         self._status: str | None = None
         self._closing = False
@@ -77,7 +85,9 @@ class RunWriter:
         skeleton = path.read_bytes()
         self._journal = Journal(path, skeleton)
         # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
-        self._file = open_hdf5(path, "r+", libver=layout.LIBVER, locking=False)
+        self._file = open_hdf5(
+            path, "r+", libver=layout.LIBVER, locking=False, meta_block_size=META_BLOCK_BYTES
+        )
         try:
             with self._hdf5():
                 self._open_series()
@@ -99,22 +109,21 @@ class RunWriter:
             rows = layout.length(records, column, self._rows)
             if len(records[column.name]) > rows:
                 records[column.name].resize(rows, axis=0)
-        self._series = [
-            Series(records[column.name], by_place=bool(column.axes)) for column in columns
-        ]
+        self._order = [column.name for column in columns]
+        self._array_names = [column.name for column in columns if column.axes]
+        self._arrays = [PlacedSeries(records, name) for name in self._array_names]
+        self._numbers = [Series(records[column.name]) for column in columns if not column.axes]
         state = acquisition["bench_state"]
         self._state = Series(state)
-        self._row_bytes = sum(one.row_bytes for one in self._series)
+        self._row_bytes = sum(one.row_bytes for one in (*self._arrays, *self._numbers))
         self._most_pending = max(LARGEST_PENDING_BYTES // max(self._row_bytes, 1), 1)
         self._packer = Packer(
-            [
-                (column.name, one.dtype, one.shape)
-                for column, one in zip(columns, self._series, strict=True)
-            ],
+            [(name, records[name].dtype, records[name].shape[1:]) for name in self._order],
             json.loads(state.attrs["names"]),
             {column.name: column.where for column in columns if column.where},
         )
         self._records, self._spare = self._packer.block(), self._packer.block()
+        self._log_series = {name: Series(one) for name, one in acquisition["log"].items()}
         self._counter = acquisition["rows_complete"]
         self._status_field = acquisition["run_status"]
         self._end_field = self._file["entry/end_time"]
@@ -159,11 +168,15 @@ class RunWriter:
         with self._guard:
             if self._failure is not None:
                 self._raise_failure()
-            if len(self._records.rows) >= self._most_pending:
-                self._wait_for_room()
             records = self._records
+            if len(records.rows) >= self._most_pending:
+                self._wait_for_room()
+                records = self._records
             self._packer.pack(record, state, records)
-            if len(records.rows) == 1:
+            if records.heavy and not self._nudged:
+                self._nudged = True
+                self._condition.notify_all()
+            elif len(records.rows) == 1:
                 self._condition.notify_all()
 
     def _wait_for_room(self) -> None:
@@ -295,36 +308,28 @@ class RunWriter:
     # ---- the writer thread --------------------------------------------------------------------
 
     def _work(self) -> None:
-        last = 0.0
+        due = 0.0
         while True:
             with self._condition:
                 self._condition.wait_for(
-                    lambda: self._records or self._log or self._status or self._closing
-                )
-                if self._closing and not (self._records or self._status):
+                    lambda: self._records or self._taken or self._log or self._status
+                    or self._closing
+                )  # fmt: skip
+                if self._closing and not (self._records or self._taken or self._status):
                     return
-                wait_s = GROUP_S - (time.monotonic() - last)
-                if wait_s > 0 and not self._closing:
-                    self._condition.wait_for(lambda: self._closing or self._urgent, wait_s)
-                self._urgent = False
+                self._condition.wait_for(
+                    lambda: self._closing or self._urgent or self._nudged,
+                    max(due - time.monotonic(), 0.0),
+                )
+                now = self._closing or self._urgent or time.monotonic() >= due
+                self._urgent = self._nudged = False
                 records, self._records = self._records, self._spare
-                status, self._status = self._status, None
                 self._rows += len(records)
-            last = time.monotonic()
             try:
-                if records:
-                    self._write_rows(records)
-                self._write_log()
-                with self._hdf5():
-                    if status is not None:
-                        self._status_field[()] = status.encode()
-                    self._file.flush()
-                    if records:
-                        self._counter[()] = self._rows
-                        self._file.flush()
-                    if self._journal.full:
-                        os.fsync(self._file.id.get_vfd_handle())
-                self.rows_complete = self._rows
+                self._take(records)
+                if now or self._taken_bytes >= COMMIT_BYTES:
+                    due = time.monotonic() + GROUP_S
+                    self._commit()
             except Exception as error:
                 with self._condition:
                     self._failure = error
@@ -334,44 +339,67 @@ class RunWriter:
             records.empty()
             self._spare = records
             with self._condition:
-                self._durable = self._rows
+                self._durable = self.rows_complete
                 self._condition.notify_all()
 
-    def _write_rows(self, records: Block) -> None:
-        first = self._rows - len(records)
+    def _take(self, records: Block) -> None:
+        """Write the arrays of a block; its numbers wait for `_commit`, which ends the group."""
+        if not records:
+            return
+        new = [column.filled() for column in records.arrays]
+        sizes = [sum(map(len, parts)) for parts in new]
         need_space(self.path, 2 * len(records) * self._row_bytes)
-        blocks, states = self._packer.blocks(records)
-        # A series may hold fewer values than there are records: each goes on where it ends.
-        series = list(zip([*self._series, self._state], [*blocks.values(), [states]], strict=True))
-        self._room.ask(sum(one.growth(sum(map(len, new))) for one, new in series))
-        placed = self._write_arrays([(one, new) for one, new in series if one.by_place])
+        if any(sizes):
+            self._room.ask(sum(map(Series.growth, self._arrays, sizes)))
+            with self._hdf5():
+                for series, parts in zip(self._arrays, new, strict=True):
+                    series.append(parts)
+        self._taken += records.rows
+        self._taken_bytes += len(records) * self._row_bytes
+
+    def _commit(self) -> None:
+        """Make what was taken durable, then show it to readers."""
+        with self._condition:
+            status, self._status = self._status, None
+        rows, self._taken, self._taken_bytes = self._taken, [], 0
+        if rows:
+            self._write_rows(rows)
+        self._write_log()
+        with self._hdf5():
+            if status is not None:
+                self._status_field[()] = status.encode()
+            self._file.flush()
+            if rows:
+                self._counter[()] = self._rows
+                self._file.flush()
+            if self._journal.full:
+                os.fsync(self._file.id.get_vfd_handle())
+        self.rows_complete = self._rows
+
+    def _write_rows(self, rows: list[bytes]) -> None:
+        """Write rows whose arrays are in the file into the journal, then their numbers."""
+        numbers, states = self._packer.numbers(rows)
+        self._room.ask(sum(one.growth(len(rows)) for one in (*self._numbers, self._state)))
         if not self._journal.full:
-            entry: list[Any] = [np.array([first, len(records)], dtype="<u8")]
-            for one, new in series:
-                if one.by_place:
-                    pieces = placed[one]
-                    entry += [np.array([len(pieces)], dtype="<u8"), pieces.reshape(-1)]
-                else:
-                    entry += [part.reshape(-1) for part in new]
-            self._journal.add(ROWS, *entry)
+            entry: list[Any] = [np.array([self.rows_complete, len(rows)], dtype="<u8")]
+            places = self._places()
+            for name in self._order:
+                entry += [numbers[name]] if name in numbers else places[name]
+            self._journal.add(ROWS, *entry, states)
             self._journal.sync()
         with self._hdf5():
-            for one, new in series:
-                if not one.by_place:
-                    one.append(new)
+            for name, series in zip(numbers, self._numbers, strict=True):
+                series.append([numbers[name]])
+            self._state.append([states])
 
-    def _write_arrays(self, series: list[tuple[Series, list[Any]]]) -> dict[Series, Any]:
-        """Write arrays into the run file, force them to disk, and return where they are.
-
-        Before the journal has the rows that they belong to: what it says is there is there.
-        """
+    def _places(self) -> dict[str, list[Any]]:
+        """Return where the arrays are that were taken since the last time: on disk by then."""
         found = {}
         with self._hdf5():
-            for one, new in series:
-                first = one.length
-                one.append(new)
-                found[one] = one.places(first)
-            if any(map(len, found.values())):
+            for name, series in zip(self._array_names, self._arrays, strict=True):
+                pieces = series.places()
+                found[name] = [np.array([len(pieces)], dtype="<u8"), pieces.reshape(-1)]
+            if any(len(pieces) for _, pieces in found.values()):
                 os.fsync(self._file.id.get_vfd_handle())
         return found
 
@@ -383,11 +411,11 @@ class RunWriter:
         if not self._journal.full:
             self._journal.add(LOG, json.dumps(lines).encode())
             self._journal.sync()
-        log = self._file[f"{layout.ACQUISITION}/log"]
-        added = sum(len(fold(text)) for _, _, text in lines)
-        self._room.ask(sum(Series(log[name]).growth(added) for name in log))
+        folded = fold_lines(lines)
+        self._room.ask(sum(one.growth(len(folded[name])) for name, one in self._log_series.items()))
         with self._hdf5():
-            append_log(self._file, lines)
+            for name, one in self._log_series.items():
+                one.append([folded[name]])
 
 
 def resume_writer(path: Path) -> RunWriter:
