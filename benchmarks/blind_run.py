@@ -19,6 +19,8 @@ from typing import Any
 
 from blind_report import Found
 
+from procedures.running.memory import give_back
+
 One = Callable[[int], Found]
 
 
@@ -43,6 +45,7 @@ def take(measurement: str, one: One, number: int) -> Sample:
     except Exception as raised:
         place = traceback.extract_tb(raised.__traceback__)[-1]
         error = f"{type(raised).__name__}: {raised} ({Path(place.filename).name}:{place.lineno})"
+    give_back()
     return Sample(
         measurement,
         number,

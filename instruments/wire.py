@@ -9,6 +9,7 @@ a link that died is replaced.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -40,6 +41,7 @@ class WireInstrument(Instrument):  # type: ignore[misc]
 
     def __init__(self, adapter: Adapter, clock: Clock | None = None, name: str = "") -> None:
         super().__init__(adapter, name or type(self).__name__, includeSCPI=False)
+        _keep_one_handler(getattr(adapter, "log", None))
         self.clock: Clock = clock if clock is not None else WallClock()
         lock = getattr(adapter, "link_lock", None)
         self.lock: threading.RLock = lock if lock is not None else threading.RLock()  # type: ignore[valid-type]
@@ -157,6 +159,14 @@ class WireInstrument(Instrument):  # type: ignore[misc]
             if type(error).__module__.startswith("pyvisa"):
                 raise NoReply(f"{self.name}: {doing} {what}: {error}") from error
             raise
+
+
+def _keep_one_handler(adapters: Any) -> None:
+    """Take away what pymeasure adds to this logger with each new adapter, and never removes."""
+    if isinstance(adapters, logging.Logger):
+        idle = [one for one in adapters.handlers if isinstance(one, logging.NullHandler)]
+        for one in idle[1:]:
+            adapters.removeHandler(one)
 
 
 def _drain_socket(adapter: Any) -> bool:

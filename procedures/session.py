@@ -22,6 +22,7 @@ from procedures.registry import measurement as find_measurement
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
 from procedures.running.ledger import Ledger, RunDose
+from procedures.running.memory import give_back
 from procedures.running.runfile import RunFile, create_queued
 from procedures.running.runner import Listener, Outcome, carry_out
 
@@ -213,9 +214,12 @@ def run_queued(
         NotARunFile: it is none. CannotResume: it is finished. ConfigError, ParameterError: what it
             holds is not allowed here. FileInUse: somebody carries it out already.
     """
-    return go_on(
-        path, bench_file, report, quiet=quiet, bench=bench, control=control, listener=listener
-    )
+    try:
+        return go_on(
+            path, bench_file, report, quiet=quiet, bench=bench, control=control, listener=listener
+        )
+    finally:
+        give_back()  # other runs will follow in this process
 
 
 def _perform(

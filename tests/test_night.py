@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import shutil
 import threading
 import urllib.error
@@ -470,3 +472,14 @@ def test_a_run_gone_on_with_days_later_is_the_undisturbed_one(
             assert np.array_equal(expected.records(name), found.records(name)), name
         assert np.allclose(np.diff(expected.records("time")), np.diff(found.records("time")))
         assert all(abs(moment - found.log[0][0]) < 60.0 for moment, _, _ in found.log)
+
+
+def test_night_after_night_leaves_nothing_behind(tmp_path: Path) -> None:
+    counts = []
+    for number in range(3):
+        begin(tmp_path / str(number), f"[night]\n[[step]]\n{SHORT}")
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[2] - counts[1] < 500  # a bench that is kept alive has thousands
+    known = logging.Logger.manager.loggerDict.values()
+    assert max(len(one.handlers) for one in known if isinstance(one, logging.Logger)) < 3
