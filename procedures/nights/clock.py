@@ -8,7 +8,8 @@ wall clock is one for the whole night.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from instruments.bench import Bench, early
 from instruments.clock import Clock, VirtualClock
@@ -51,6 +52,10 @@ class NightClock:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self._now.sleep(seconds)
+
+    def guarded(self, check: Callable[[], None]) -> AbstractContextManager[None]:
+        """See Clock.guarded; holds for the clock as it is now."""
+        return self._now.guarded(check)
 
     def not_before(self, moment: float) -> None:
         """Take up the time of a virtual night that is gone on with."""

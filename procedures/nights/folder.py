@@ -21,12 +21,13 @@ from procedures.running import lock
 from procedures.running.litter import sweep
 from procedures.running.names import safe
 from procedures.running.problems import DiskFull, WriteFailed
+from procedures.running.remote import NIGHT
 from procedures.running.rewrite import sync_folder
 from procedures.running.room import need_space
 from procedures.running.runfile import RunFile
 
 PLAN, BENCH, JOURNAL, LOG, REPORT = (
-    *("plan.toml", "bench.toml", "night.jsonl", "night.log", "report.html"),
+    *("plan.toml", "bench.toml", NIGHT, "night.log", "report.html"),
 )
 _SMALL = 2**16
 
@@ -98,11 +99,12 @@ class NightFolder:
         return (self.path / BENCH).read_text(encoding="utf-8")
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Have the night alone; FileInUse says who has it otherwise."""
+    def held(self, more: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Have the night alone, its lock saying `more`; FileInUse says who has it otherwise."""
         journal = self.path / JOURNAL
+        held = lock.reserved(journal, more or {})
         try:
-            lock.acquire(journal)
+            held.__enter__()
         except lock.FileInUse:
             raise lock.FileInUse(
                 f"the night {self.path} is being carried out by {lock.owner(journal)}"
@@ -112,7 +114,7 @@ class NightFolder:
         try:
             yield
         finally:
-            lock.release(journal)
+            held.__exit__(None, None, None)
 
     @property
     def goes_on(self) -> bool:

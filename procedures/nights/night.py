@@ -18,6 +18,7 @@ from instruments.config import BenchConfig, default, load, parse
 from instruments.errors import BenchError, InterlockTripped
 from procedures.nights.budget import Used
 from procedures.nights.clock import NightClock
+from procedures.nights.control import NightControl, reached
 from procedures.nights.events import (
     ABORTED,
     FAILED,
@@ -28,7 +29,7 @@ from procedures.nights.events import (
     StepState,
 )
 from procedures.nights.expanding import Step, expand
-from procedures.nights.folder import LOG, NightFolder
+from procedures.nights.folder import JOURNAL, LOG, NightFolder
 from procedures.nights.forecast import NightForecast, check_night
 from procedures.nights.heralding import Herald
 from procedures.nights.notices import channels
@@ -145,32 +146,39 @@ class Night:
         *,
         quiet: bool = False,
         watch: Callable[[NightView], contextlib.AbstractContextManager[Any]] | None = None,
+        control: NightControl | None = None,
     ) -> NightOutcome:
         """Carry out what is still to be done.
 
         Args:
             forecast: what `check` returned. quiet: nothing on the terminal.
             watch: held open around the night, with its view: the status page.
+            control: to pause and end it by, made beforehand.
 
         Raises:
             FileInUse: another process carries the night out. WriteFailed: nothing can be written.
         """
         clock = forecast.clock
+        control = control or NightControl()
         folder = self.folder or self._made(clock.now())
         self.folder = folder
-        with folder.held():
+        with (
+            reached(folder.path / JOURNAL, self.config.data_dir, control) as (contact, show),
+            folder.held(contact),
+        ):
             known = folder.state()
             clock.not_before(known.last_s)
             view = NightView(
                 self.plan.night.name, str(folder.path), self.steps, self.config.bench.name
             )
             view.states = dict(known.steps)
+            show(view)
             view.begun_s = known.begun_s or clock.now()
             view.expect({one.step.number: one.seconds for one in forecast.steps})
             tell = Teller(view, folder.path / LOG, quiet=quiet)
             page = watch(view) if watch is not None else contextlib.nullcontext()
             with tell.showing(clock.now), page:
-                return self._guarded(folder, known, clock, tell)
+                return self._guarded(folder, known, clock, tell, control)
 
     def _made(self, moment: float) -> NightFolder:
         try:
@@ -195,7 +203,12 @@ class Night:
         return folder
 
     def _guarded(
-        self, folder: NightFolder, known: NightState, clock: NightClock, tell: Teller
+        self,
+        folder: NightFolder,
+        known: NightState,
+        clock: NightClock,
+        tell: Teller,
+        control: NightControl,
     ) -> NightOutcome:
         """Carry out the steps; whatever ends them is said everywhere and becomes an exit code."""
         view = tell.view
@@ -208,7 +221,7 @@ class Night:
         herald = Herald(self.config.notify, view, say, clock.now)
         with herald, Signals() as signals:
             try:
-                code, reason = self._steps(folder, known, clock, tell, herald)
+                code, reason = self._steps(folder, known, clock, tell, herald, control)
             except (Stopped, KeyboardInterrupt):
                 code, reason = ABORTED_CODE, "ended by the operator, or by the system"
             except BenchError as error:
@@ -233,6 +246,7 @@ class Night:
         clock: NightClock,
         tell: Teller,
         herald: Herald,
+        control: NightControl,
     ) -> tuple[int, str]:
         view = tell.view
         begun_s = known.begun_s or clock.now()
@@ -245,7 +259,7 @@ class Night:
             clock.now,
             lambda: [s for s in view.states.values() if s.status != RUNNING],
         )
-        stepping = Stepping(folder, self.config, clock, budget, tell, herald.sign)
+        stepping = Stepping(folder, self.config, clock, budget, tell, control, herald.sign)
         if known.parts:
             tell("info", f"going on with the night: {view.summary()}", clock.now())
         herald.began(known.parts > 0)

@@ -18,6 +18,7 @@ from instruments.errors import BenchError, InstrumentError, InterlockTripped
 from procedures.measurement import Control, Forecast, Measurement
 from procedures.nights.clock import NightClock
 from procedures.nights.conditions import When
+from procedures.nights.control import NightControl
 from procedures.nights.events import ABORTED as ABORTED_STEP
 from procedures.nights.events import FAILED, LEFT_OUT, RUNNING, SUCCEEDED, StepState
 from procedures.nights.expanding import Step
@@ -69,6 +70,7 @@ class Stepping:
     clock: NightClock
     budget: Budget
     tell: Teller
+    control: NightControl
     signs: Callable[[], object] = lambda: None
 
     # ---- a step ---------------------------------------------------------------------------------
@@ -165,12 +167,15 @@ class Stepping:
 
     def _once(self, step: Step, state: StepState) -> tuple[StepState, Outcome, str]:
         measurement = step.build()
+        self._hold(step)
         self.tell.view.turn(step, "opening the bench")
         path = self.folder.path / state.file if state.file else None
         if path is not None and not path.exists():
             path = None
         with self._opened(step, measurement, path) as bench:
-            self._meet(step, bench)
+            with bench.clock.guarded(self.control.check):
+                self._meet(step, bench)
+            self._hold(step)
             if bench.interlock.tripped:
                 bench.interlock.reset()  # while it waited: refused if it still is so
             if path is None:
@@ -190,15 +195,15 @@ class Stepping:
             state = replace(state, tries=state.tries + 1)
             self.tell.view.became(step, state)
             self.tell.view.turn(step, "measuring")
-            control = Control()
-            follower = _Follower(self.tell, self.budget, control, self.signs)
-            outcome = run_queued(
-                path,
-                lambda text: self.say("info", text),
-                bench=bench,
-                control=control,
-                listener=follower,
-            )
+            with self.control.of_run() as control:
+                follower = _Follower(self.tell, self.budget, control, self.signs)
+                outcome = run_queued(
+                    path,
+                    lambda text: self.say("info", text),
+                    bench=bench,
+                    control=control,
+                    listener=follower,
+                )
         return state, outcome, follower.ended_by
 
     @contextlib.contextmanager
@@ -293,9 +298,20 @@ class Stepping:
 
     def _sleep(self, seconds: float) -> None:
         end = self.clock.now() + seconds
-        while (left := end - self.clock.now()) > 0.0:
-            self.clock.sleep(min(left, 60.0))
-            self.signs()
+        with self.clock.guarded(self.control.check):
+            while (left := end - self.clock.now()) > 0.0:
+                self.clock.sleep(min(left, 60.0))
+                self.signs()
+
+    def _hold(self, step: Step) -> None:
+        """Wait while the night is paused."""
+
+        def told(paused: bool) -> None:
+            self.say("info", "paused" if paused else "going on")
+            if paused:
+                self.tell.view.turn(step, "paused")
+
+        self.control.hold(told)
 
     def say(self, level: str, text: str) -> None:
         """Tell a line now."""

@@ -23,12 +23,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from procedures.measurement import Control
-from procedures.running.view import RunView, plain_record
+from procedures.running.view import plain_record
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,24 @@ class _Client:
         self.out += json.dumps(what).encode() + b"\n"
 
 
+class Told(Protocol):
+    """What is known of a run, or of whatever else is served."""
+
+    @property
+    def state(self) -> str:
+        """Return one word for how it is."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Return how long it will take still (s), None if that is not known."""
+
+    def status(self) -> dict[str, Any]:
+        """Return all of it as plain types."""
+
+    def shape(self) -> dict[str, Any]:
+        """Return what its records hold."""
+
+
 class ControlServer:
     """Serves one run until `close`.
 
@@ -90,7 +108,7 @@ class ControlServer:
         view: what is known of the run. control: what pauses and aborts it.
     """
 
-    def __init__(self, view: RunView, control: Control) -> None:
+    def __init__(self, view: Told, control: Control) -> None:
         self._view, self._control = view, control
         self.token = secrets.token_urlsafe(24)
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ import numpy as np
 from instruments.errors import BenchError
 from instruments.holding import state_folder
 from procedures.running import lock
+
+NIGHT = "night.jsonl"
+"""The journal of a night; the lock beside it says how the night can be spoken to."""
 
 _PATIENCE_S = 5.0
 
@@ -153,13 +156,27 @@ def find(data_dir: Path) -> list[RemoteRun]:
 
     Those of other users and hosts are left out.
     """
-    locks = [*data_dir.glob("*.h5.lock"), *data_dir.glob("*_night_*/*.h5.lock")]
+    return _found(data_dir, ("*.h5.lock", "*_night_*/*.h5.lock"), lambda path: path.name != NIGHT)
+
+
+def find_nights(data_dir: Path) -> list[RemoteRun]:
+    """Return the nights that go on in a folder, or have it as theirs, by their journals.
+
+    They answer `status`, `pause`, `go_on` and `abort` as runs do.
+    """
+    return _found(data_dir, (f"*_night_*/{NIGHT}.lock",), lambda path: path.name == NIGHT)
+
+
+def _found(
+    data_dir: Path, patterns: tuple[str, ...], wanted: Callable[[Path], bool]
+) -> list[RemoteRun]:
+    locks = [one for pattern in patterns for one in data_dir.glob(pattern)]
     paths = [one.with_name(one.name.removesuffix(".lock")) for one in locks]
     for note in _notes().glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(note.read_text(encoding="utf-8"))
             if Path(told["data_dir"]) == data_dir.resolve():
-                paths.append(Path(told["file"]))
+                paths += [path] if wanted(path := Path(told["file"])) else []
     found = {}
     for path in sorted(paths):
         if path.resolve() not in found:
@@ -169,11 +186,15 @@ def find(data_dir: Path) -> list[RemoteRun]:
 
 
 @contextlib.contextmanager
-def announced(path: Path, data_dir: Path) -> Iterator[None]:
-    """Leave a note of a run whose file is not in its data folder, so that `find` finds it."""
+def announced(path: Path, data_dir: Path, within: Path | None = None) -> Iterator[None]:
+    """Leave a note of a run whose file is not in its data folder, so that `find` finds it.
+
+    within: the folder that it is in, if that is not the file's own (a night's folder is in one).
+    """
     note: Path | None = None
-    if path.resolve().parent != data_dir.resolve():
-        note = _notes() / f"{os.getpid()}-{threading.get_ident()}.json"
+    if (within if within is not None else path.parent).resolve() != data_dir.resolve():
+        kind = "night" if path.name == NIGHT else "run"
+        note = _notes() / f"{os.getpid()}-{threading.get_ident()}-{kind}.json"
         told = {"file": str(path.resolve()), "data_dir": str(data_dir.resolve())}
         with contextlib.suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
