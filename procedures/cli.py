@@ -18,6 +18,7 @@ from procedures.commands import control
 from procedures.commands import night as night_command
 from procedures.commands import queue as queue_commands
 from procedures.commands import report as report_command
+from procedures.commands.compress import compress
 from procedures.commands.dose import dose
 from procedures.commands.export import export
 from procedures.commands.gui import gui
@@ -103,6 +104,7 @@ app.command()(runs)
 app.command()(gui)
 app.command()(reproduce)
 app.command()(export)
+app.command()(compress)
 
 
 @app.command("list")
@@ -223,6 +225,7 @@ def run(
                 "key": getattr(outcome.error, "key", None),
             }
         put(answer)
+    _make_small(outcome)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -249,6 +252,7 @@ def resume(
                 **results,
             }
         )
+    _make_small(outcome)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -322,6 +326,14 @@ def simulate(bench: BenchOption = None, as_json: JsonOption = False) -> None:
         say("no longer served")
     finally:
         served.close()
+
+
+def _make_small(outcome: Any) -> None:
+    """Compress the file of a finished run; it is the last thing done, and may be interrupted."""
+    from procedures.running.compressing import compress_all
+
+    if outcome.status == "finished":
+        compress_all([outcome.path], say)
 
 
 def _write_calibration(evaluation: Any, where: Path) -> dict[str, Any]:

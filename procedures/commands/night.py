@@ -78,10 +78,13 @@ def night(
         def watch(view: Any) -> contextlib.AbstractContextManager[Any]:
             return served(view, DEFAULT_PORT if port is None else port, say)
 
+    from procedures.running.compressing import compress_all
+
     outcome = found.carry_out(forecast, quiet=as_json, watch=watch)
     say(f"{outcome.folder}: `gainbench report {outcome.folder}` shows what it brought")
     if as_json:
         put(outcome.to_json())
+    compress_all([outcome.folder / one.file for one in outcome.states.values() if one.file], say)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -140,6 +140,7 @@ def run(
 ) -> None:
     """Carry out what waits, one run after the other."""
     from procedures.nights.queue_run import run_queue
+    from procedures.running.compressing import compress_all
 
     config, queue = _queue(bench, out)
     done = run_queue(
@@ -153,6 +154,7 @@ def run(
         say(f"{done.waiting} still wait in {queue.folder}")
     if as_json:
         put(done.to_json())
+    compress_all([one.path for one in done.outcomes if one.status == "finished"], say)
     raise typer.Exit(done.exit_code)
 
 

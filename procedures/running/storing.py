@@ -1,4 +1,4 @@
-"""Results into a run file: by a rewrite, which also compresses its arrays."""
+"""Writes a run file again: with results, for more records, compressed; see compressing.py."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from procedures.running.rewrite import rewriting
 _FILTER = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 """Opens everywhere; the smallest of plain HDF5's filters within 3 %, at a third of its time."""
 _WORTH_VALUES = 4096
+_COPIED_VALUES = 2**18
 _CHUNK_BYTES = 2**18
 """Of compressed arrays: one spectrum is read in 1 ms, and chunks four times as large save nothing
 more (`benchmarks/compression.py`)."""
@@ -62,6 +63,27 @@ def rewrite_for_records(path: Path) -> None:
         target["entry/end_time"].attrs.update(attributes)
 
 
+def copy_compressed(source: h5py.File, target: h5py.File) -> None:
+    """Copy everything of a run file, arrays compressed."""
+    _copy(source, target, {}, skip="")
+
+
+def worth_compressing(file: h5py.File) -> bool:
+    """Return whether a file has arrays that are not compressed, and would be."""
+    found: list[bool] = []
+
+    def look(_name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append(_is_worth(item) and not item.compression)
+
+    file.visititems(look)
+    return any(found)
+
+
+def _is_worth(item: h5py.Dataset) -> bool:
+    return bool(item.ndim and item.dtype.kind in "uif" and item.size > _WORTH_VALUES)
+
+
 def _times_as_text(entry: h5py.Group) -> None:
     """Turn the end time, of fixed length while recording, into text as NeXus wants it."""
     stored = entry["end_time"][()]
@@ -93,7 +115,7 @@ def _copy(
             _copy(item, target.create_group(name), seen, skip, compress)
             continue
         options: dict[str, Any] = {}
-        if compress and item.ndim and item.dtype.kind in "uif" and item.size > _WORTH_VALUES:
+        if compress and _is_worth(item):
             options = {"chunks": _compressed_chunk(item), "maxshape": item.maxshape, **_FILTER}
         elif item.chunks:
             tall = item.chunks[0]
@@ -105,6 +127,8 @@ def _copy(
         made = target.create_dataset(name, item.shape, item.dtype, **options)
         if item.chunks:
             rows = max(item.chunks[0], made.chunks[0])
+            if len(made.chunks) == 1:  # of numbers: many chunks at once
+                rows *= max(_COPIED_VALUES // rows, 1)
             for first in range(0, len(item), rows):
                 made[first : first + rows] = item[first : first + rows]
         elif item.size:
