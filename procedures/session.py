@@ -21,7 +21,7 @@ from procedures.parameters import toml_value
 from procedures.registry import measurement as find_measurement
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
-from procedures.running.ledger import Ledger, RunDose
+from procedures.running.ledger import Ledger, RunDose, ledger_of
 from procedures.running.memory import give_back
 from procedures.running.runfile import RunFile, create_queued
 from procedures.running.runner import Listener, Outcome, carry_out
@@ -247,19 +247,8 @@ def _perform(
             resume_from=resume_from,
             bench=bench,
             about=about,
-            ledger=_ledger(path, config),
+            ledger=ledger_of(path, config),
         )
-
-
-def _ledger(path: Path, config: BenchConfig) -> Ledger | None:
-    """Return the ledger of the bench's data folder, wherever the run file is.
-
-    None for the bench without a file, unless its data are there: a demonstration elsewhere has no
-    sample that anybody will measure again.
-    """
-    folder = config.data_dir
-    here = path.resolve().parent == folder.resolve()
-    return Ledger(folder) if config.file is not None or here else None
 
 
 def _same_bench(text: str, file: str, chosen: Path | None, opened: Bench | None) -> BenchConfig:

@@ -27,6 +27,7 @@ from procedures.nights.plan import PlanError, parse_plan
 from procedures.nights.report import write_report
 from procedures.nights.view import NightView
 from procedures.running import lock
+from procedures.running.ledger import Ledger
 from procedures.running.problems import DiskFull, WriteFailed
 from procedures.running.runfile import RunFile
 from procedures.running.signals import Stopped
@@ -483,3 +484,32 @@ def test_night_after_night_leaves_nothing_behind(tmp_path: Path) -> None:
     assert counts[2] - counts[1] < 500  # a bench that is kept alive has thousands
     known = logging.Logger.manager.loggerDict.values()
     assert max(len(one.handlers) for one in known if isinstance(one, logging.Logger)) < 3
+
+
+def test_the_ledger_is_asked_before_and_after(tmp_path: Path) -> None:
+    bench = "[simulation]\n[limits]\ndose_max_J_cm2 = {}\n"
+    step = f'[[step]]\nsample = "film"\nspot = "A1"\n{SHORT}'
+    begun = begin(tmp_path / "1", f"[night]\n{step}", "[simulation]\n")
+    had = begun.to_json()["steps"][0]["dose_J_cm2"]
+    ledger = Ledger(tmp_path / "1" / "runs")
+    assert ledger.spot("film", "A1")[1] == pytest.approx(had)
+    plan = write_plan(tmp_path / "1", f"[night]\n{step}{step}", bench.format(1e3))
+    forecast = Night.planned(plan, None, None).check(lambda _line: None)
+    (spot,) = forecast.spots
+    assert (spot.had_J_cm2, spot.allowed_J_cm2) == (pytest.approx(had), 1e3)
+    one = forecast.steps[0].dose_J_cm2
+    assert spot.needs_J_cm2 == pytest.approx(2.0 * one)
+    plan = write_plan(tmp_path / "1", f"[night]\n{step}{step}", bench.format(had + 1.5 * one))
+    with pytest.raises(PlanError, match="earlier steps give it") as caught:
+        Night.planned(plan, None, None).check(lambda _line: None)
+    assert caught.value.key is not None and caught.value.key.startswith("step 2")
+    # Somebody else gives the spot light after the dry run: the step is not begun.
+    plan = write_plan(tmp_path / "1", f"[night]\n{step}", bench.format(had + 1.5 * one))
+    night = Night.planned(plan, None, None)
+    forecast = night.check(lambda _line: None)
+    ledger.write("part", ("run", "file", "film", "A1", "by hand"), 10, one)
+    done = night.carry_out(forecast, quiet=True)
+    assert (done.exit_code, statuses(done)) == (1, ["left out"])
+    assert "film A1 has had" in done.to_json()["steps"][0]["reason"]
+    page = write_report(begun.folder).read_text(encoding="utf-8")
+    assert f"{had + one:.4g}" in page and "as the dose ledger knows it" in page

@@ -116,5 +116,5 @@ def _show(forecast: Any) -> None:
         f"{forecast.size_bytes / 1e6:.0f} MB ({forecast.free_bytes / 1e6:.0f} MB are free); all "
         "within the limits; nothing has moved"
     )
-    for spot, dose in forecast.dose_of_spots().items():
-        say(f"  {spot}: at most {dose:.3g} J/cm2")
+    for spot in forecast.spots:
+        say(f"  {spot}")

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from instruments.config import BenchConfig, default, parse
 from instruments.errors import BenchError
 from procedures.nights.events import NightState, fold
 from procedures.running import lock
@@ -97,6 +98,11 @@ class NightFolder:
     def bench_text(self) -> str:
         """The bench file, as it was when the night began ("" for the simulated bench)."""
         return (self.path / BENCH).read_text(encoding="utf-8")
+
+    def config(self, about: Mapping[str, Any]) -> BenchConfig:
+        """Return the bench file that the night began with; `about` is that of its state."""
+        file = about.get("bench_file") or None
+        return parse(self.bench_text, file) if self.bench_text or file else default()
 
     @contextlib.contextmanager
     def held(self, more: Mapping[str, Any] | None = None) -> Iterator[None]:

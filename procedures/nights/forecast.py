@@ -6,10 +6,11 @@ begins a night, and for `--dry-run`. Waiting, cooling and further tries are not 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import numpy as np
 
 from instruments.bench import Bench, open_bench
 from instruments.config import BenchConfig
-from instruments.errors import ConfigError, LimitError
+from instruments.errors import BenchError, ConfigError, LimitError
 from instruments.roles import Limits
 from procedures.measurement import Forecast, Measurement
 from procedures.nights.clock import NightClock
+from procedures.nights.doses import PlannedDoses, SpotDose
 from procedures.nights.expanding import Step
 from procedures.nights.plan import BudgetTable, PlanError, PlanFile
 from procedures.running.room import RESERVE_BYTES
+from procedures.running.runfile import RunFile
 
 _STREAK_AXES = {"wavelength": 672, "sweep_time": 512}
 _OTHER_AXIS = 64
@@ -33,7 +36,10 @@ _COPIES = 2.0  # the journal beside the file holds every record once more, until
 
 @dataclass(frozen=True)
 class StepForecast:
-    """What a step asks at most; begins_s: when it begins at the earliest (seconds since 1970)."""
+    """What a step asks at most; begins_s: when it begins at the earliest (seconds since 1970).
+
+    to_come_J_cm2: the dose without what a step that was begun has given.
+    """
 
     step: Step
     points: int
@@ -42,6 +48,7 @@ class StepForecast:
     dose_J_cm2: float
     size_bytes: float
     begins_s: float = 0.0
+    to_come_J_cm2: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return what the dry run prints of it."""
@@ -69,6 +76,7 @@ class NightForecast:
     seconds: float
     clock: NightClock
     free_bytes: float
+    spots: tuple[SpotDose, ...] = ()
 
     @property
     def shots(self) -> int:
@@ -101,6 +109,7 @@ class NightForecast:
             "shots": self.shots,
             "dose_J_cm2": self.dose_J_cm2,
             "dose_J_cm2_of_spots": self.dose_of_spots(),
+            "spots": [one.to_json() for one in self.spots],
             "bytes": self.size_bytes,
             "free_bytes": self.free_bytes,
         }
@@ -112,12 +121,14 @@ def check_night(
     config: BenchConfig,
     folder: Path,
     report: Callable[[str], None],
+    files: Mapping[int, Path] | None = None,
 ) -> NightForecast:
-    """Check every step against the bench's limits, and all against budget and disk.
+    """Check every step against the bench's limits, and all against budget, ledger and disk.
 
     Args:
         plan: the plan. steps: those that are to be carried out. config: the bench file.
-        folder: where the run files will go. report: told what instruments there are.
+        folder: where the night's folder will be. report: told what instruments there are.
+        files: run files of steps that were begun, by their numbers: what they hold is done.
 
     Raises:
         PlanError: a step asks for what the bench does not allow or have, or all for more than the
@@ -141,13 +152,21 @@ def check_night(
                 for role in roles:
                     report(f"{role}: {bench.instruments[role].identity}")
                 for step in alike:
-                    found[step.number] = _check_step(plan, step, bench)
+                    begun = (files or {}).get(step.number)
+                    found[step.number] = _check_step(plan, step, bench, begun)
         except ConfigError as error:
             if isinstance(error, PlanError):
                 raise
             raise _refused(plan, alike[0], error) from error
     assert clock is not None
+    doses = PlannedDoses(config, folder)
+    for step in steps:
+        try:
+            doses.add(step, found[step.number].to_come_J_cm2)
+        except LimitError as error:
+            raise _refused(plan, step, error) from error
     forecast = _timed(plan, [found[step.number] for step in steps], clock, _free(folder))
+    forecast = replace(forecast, spots=doses.spots())
     _check_totals(plan, forecast, folder)
     return forecast
 
@@ -180,9 +199,14 @@ def _alike(steps: list[Step]) -> dict[tuple[tuple[str, ...], str, str | None], l
     return found
 
 
-def _check_step(plan: PlanFile, step: Step, bench: Bench) -> StepForecast:
+def _check_step(plan: PlanFile, step: Step, bench: Bench, begun: Path | None) -> StepForecast:
     measurement = step.build()
     measurement.bench = bench
+    to_come: list[float] = []
+    measurement.check_dose = to_come.append  # all steps together are held against the ledger
+    if begun is not None:
+        with contextlib.suppress(BenchError, OSError), RunFile(begun) as run:
+            measurement.first_point = run.rows_complete
     try:
         if step.cryostat_K is not None:
             allowed = bench.config.limits
@@ -192,7 +216,10 @@ def _check_step(plan: PlanFile, step: Step, bench: Bench) -> StepForecast:
     except (LimitError, ConfigError) as error:
         raise _refused(plan, step, error) from error
     size = size_of(measurement, bench, asked.points)
-    return StepForecast(step, asked.points, asked.seconds, asked.shots, asked.dose_J_cm2, size)
+    dose = asked.dose_J_cm2
+    return StepForecast(
+        step, asked.points, asked.seconds, asked.shots, dose, size, to_come_J_cm2=sum(to_come)
+    )
 
 
 def _refused(plan: PlanFile, step: Step, error: LimitError | ConfigError) -> PlanError:

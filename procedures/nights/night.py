@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from instruments.config import BenchConfig, default, load, parse
+from instruments.config import BenchConfig, default, load
 from instruments.errors import BenchError, InterlockTripped
 from procedures.nights.budget import Used
 from procedures.nights.clock import NightClock
@@ -110,12 +110,7 @@ class Night:
         folder = NightFolder.find(path)
         about = folder.state().about
         plan = parse_plan(folder.plan_text, str(folder.path / "plan.toml"))
-        if bench_file is not None:
-            config = load(bench_file)
-        elif folder.bench_text or about.get("bench_file"):
-            config = parse(folder.bench_text, about.get("bench_file") or None)
-        else:
-            config = default()
+        config = load(bench_file) if bench_file is not None else folder.config(about)
         return cls(plan, config, expand(plan), folder, folder.path.parent, again)
 
     # ---- before it begins -----------------------------------------------------------------------
@@ -136,7 +131,11 @@ class Night:
         """Check what is still to be done, moving nothing; see `forecast.check_night`."""
         if self.config.notify.urls:
             channels(self.config.notify)
-        return check_night(self.plan, self.waiting(), self.config, self.data_dir, report)
+        files = {}
+        if self.folder is not None:
+            states = self.folder.state().steps
+            files = {n: self.folder.path / one.file for n, one in states.items() if one.file}
+        return check_night(self.plan, self.waiting(), self.config, self.data_dir, report, files)
 
     # ---- carrying out ---------------------------------------------------------------------------
 

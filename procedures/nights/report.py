@@ -8,6 +8,7 @@ that cannot be read or analysed is told as such, and costs the page nothing.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 from instruments.errors import BenchError
 from procedures.analysis.results import Result, format_result
 from procedures.evaluation import evaluate
+from procedures.nights.doses import had_by_now
 from procedures.nights.drifts import Drift, draw_drifts, find_drifts
 from procedures.nights.events import RUNNING, SUCCEEDED, NightState, StepState
 from procedures.nights.expanding import Step, expand
@@ -28,6 +30,7 @@ from procedures.nights.plan import parse_plan
 from procedures.nights.telling import duration
 from procedures.registry import has_analysis
 from procedures.running.layout import isoformat
+from procedures.running.ledger import ledger_of
 from procedures.running.rewrite import rewriting
 from procedures.running.runfile import RunFile
 
@@ -94,7 +97,7 @@ def render(folder: NightFolder) -> str:
         span=_span(state),
         parts=parts,
         tables=_tables(parts),
-        doses=_doses(parts),
+        doses=_doses(folder, state, parts),
         drifts=[(drift, _range(drift), _rate(drift)) for drift in drifts],
         drift_figure=_data_uri(drawn, "svg+xml") if drawn else "",
         log=_log(folder),
@@ -185,15 +188,23 @@ def _tables(parts: list[RunPart]) -> list[dict[str, Any]]:
     return found
 
 
-def _doses(parts: list[RunPart]) -> list[tuple[str, str, int, float]]:
-    """Return sample, spot, shots and dose of each spot, summed over the night."""
+def _doses(
+    folder: NightFolder, state: NightState, parts: list[RunPart]
+) -> list[tuple[str, str, int, float, float | None]]:
+    """Return sample, spot, shots and dose of each spot in the night, and its dose by now."""
     found: dict[tuple[str, str], tuple[int, float]] = {}
     for part in parts:
         if part.state.shots or part.state.dose_J_cm2:
-            key = (part.step.sample or "unnamed", part.step.spot)
+            key = (part.step.sample, part.step.spot)
             shots, dose = found.get(key, (0, 0.0))
             found[key] = (shots + part.state.shots, dose + part.state.dose_J_cm2)
-    return [(sample, spot, shots, dose) for (sample, spot), (shots, dose) in found.items()]
+    ledger = None
+    with contextlib.suppress(BenchError):
+        ledger = ledger_of(folder.path / "run", folder.config(state.about))
+    return [
+        (sample or "unnamed", spot, shots, dose, had_by_now(ledger, sample, spot))
+        for (sample, spot), (shots, dose) in found.items()
+    ]
 
 
 def _range(drift: Drift) -> str:

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 from instruments.bench import Bench, open_bench
 from instruments.config import BenchConfig
-from instruments.errors import BenchError, InstrumentError, InterlockTripped
+from instruments.errors import BenchError, InstrumentError, InterlockTripped, LimitError
 from procedures.measurement import Control, Forecast, Measurement
 from procedures.nights.clock import NightClock
 from procedures.nights.conditions import When
 from procedures.nights.control import NightControl
+from procedures.nights.doses import given_by
 from procedures.nights.events import ABORTED as ABORTED_STEP
 from procedures.nights.events import FAILED, LEFT_OUT, RUNNING, SUCCEEDED, StepState
 from procedures.nights.expanding import Step
@@ -27,6 +28,7 @@ from procedures.nights.forecast import roles_of, size_of, used_of
 from procedures.nights.telling import Teller, duration
 from procedures.running.describe import Description, describe_queued
 from procedures.running.interlock import Interlock
+from procedures.running.ledger import DOSE_KEY, RunDose, ledger_of
 from procedures.running.problems import WriteFailed
 from procedures.running.room import need_space
 from procedures.running.runfile import RunFile, create_queued
@@ -149,7 +151,7 @@ class Stepping:
             self.result(step, state)
 
     def _used(self, state: StepState) -> StepState:
-        """Return a state with what its run file tells: records, shots, dose."""
+        """Return a state with what run file and ledger tell: records, shots, dose."""
         if not state.file:
             return state
         with (
@@ -160,7 +162,13 @@ class Stepping:
             names = {"shots_on_sample", "dose"} & set(run.columns)
             last = {name: run.records(name)[-1] for name in names} if records else {}
             shots, dose = used_of(last)
-            return replace(state, records=records, shots=shots, dose_J_cm2=dose)
+            known = given_by(self.folder.path / state.file, self.config)
+            return replace(
+                state,
+                records=records,
+                shots=max(shots, known[0]),
+                dose_J_cm2=max(dose, known[1]),
+            )
         return state
 
     # ---- one try --------------------------------------------------------------------------------
@@ -179,7 +187,7 @@ class Stepping:
             if bench.interlock.tripped:
                 bench.interlock.reset()  # while it waited: refused if it still is so
             if path is None:
-                self._refuse_unless_possible(measurement, bench)
+                self._refuse_unless_possible(step, measurement, bench)
                 path = create_queued(
                     self.folder.path,
                     describe_queued(
@@ -239,9 +247,24 @@ class Stepping:
             stack.callback(ticket.cancel)
             yield bench
 
-    def _refuse_unless_possible(self, measurement: Measurement, bench: Bench) -> None:
+    def _refuse_unless_possible(self, step: Step, measurement: Measurement, bench: Bench) -> None:
         measurement.bench = bench
-        forecast = measurement.check_limits()
+        measurement.check_dose = RunDose(
+            ledger_of(self.folder.path / "run", self.config),
+            "",
+            Path(),
+            step.sample,
+            step.spot,
+            step.measurement,
+            self.config.limits.dose_max_J_cm2,
+            self.say,
+        ).check_plan
+        try:
+            forecast = measurement.check_limits()
+        except LimitError as error:
+            if error.key == DOSE_KEY:
+                raise LeftOut(str(error)) from error
+            raise
         reason = self.budget.refuse(forecast)
         if reason:
             raise LeftOut(reason)

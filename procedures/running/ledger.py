@@ -21,12 +21,14 @@ from typing import Any
 
 from instruments.bench import Bench
 from instruments.clock import Ticket, VirtualClock
+from instruments.config import BenchConfig
 from instruments.errors import BenchError, InterlockTripped, LimitError
 from procedures.running.layout import isoformat
 
 log = logging.getLogger(__name__)
 
 FILE = "dose.sqlite"
+DOSE_KEY = "limits.dose_max_J_cm2"
 _PATIENCE_S = 20.0
 _EVERY_S = 1.0
 _TABLE = (
@@ -138,6 +140,17 @@ class Ledger:
             connection.close()
 
 
+def ledger_of(path: Path, config: BenchConfig) -> Ledger | None:
+    """Return the ledger of the bench's data folder, wherever the run file is.
+
+    None for the bench without a file, unless its data are there: a demonstration elsewhere has no
+    sample that anybody will measure again.
+    """
+    folder = config.data_dir
+    here = path.resolve().parent == folder.resolve()
+    return Ledger(folder) if config.file is not None or here else None
+
+
 class RunDose:
     """Counts one run into the ledger, and knows what its spot may still have.
 
@@ -211,7 +224,7 @@ class RunDose:
                 f"dose: the plan needs {plan_J_cm2:.3g} J/cm2, allowed per spot are "
                 f"{self._allowed:g}{had}; go to another spot, or take fewer points or a lower "
                 "fluence",
-                key="limits.dose_max_J_cm2",
+                key=DOSE_KEY,
             )
 
     def start(self, bench: Bench) -> None:
