@@ -247,6 +247,11 @@ class Bench:
             found[name] = {"identity": identity, "settings": settings}
         return found
 
+    def begin_run(self, draw: int) -> None:
+        """Say that a run begins; on a simulated bench its noise is that of its `draw`."""
+        if self.simulation is not None:
+            self.simulation.begin(draw)
+
     def state(self) -> dict[str, float]:
         """Return what a resumed run must find again (empty on a real bench)."""
         return dict(self.simulation.state()) if self.simulation is not None else {}

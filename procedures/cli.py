@@ -178,12 +178,14 @@ def run(
     """Run one measurement."""
     from instruments.config import default, load
     from procedures.registry import has_analysis
+    from procedures.running.header import draw_of
     from procedures.session import Description, forecast, measure, parse_settings
 
     config = load(bench) if bench is not None else default()
     values = parse_settings(settings or [])
+    about = Description(sample, spot, operator, draw=draw_of(sample, spot))
     if dry_run:
-        found = forecast(name, values, config, say, Description(sample, spot, operator))
+        found = forecast(name, values, config, say, about)
         if as_json:
             put(found)
         else:
@@ -193,9 +195,7 @@ def run(
                 "sample; all within the limits; nothing has moved"
             )
         return
-    outcome = measure(
-        name, values, config, Description(sample, spot, operator), out, say, quiet=as_json
-    )
+    outcome = measure(name, values, config, about, out, say, quiet=as_json)
     if outcome.error is not None:
         say(f"gainbench: {outcome.error}")
     results: dict[str, Any] = {"results": {}, "warnings": []}

@@ -166,7 +166,7 @@ def go_on(
         if run.being_written:
             raise CannotResume(f"{path}: the run is {status} now, by {lock.owner(path)}")
         name, parameters = run.measurement, run.parameters
-        about = Description(run.sample, run.spot, run.operator)
+        about = Description(run.sample, run.spot, run.operator, draw=run.draw)
         config = _same_bench(run.bench_toml, run.bench_file, bench_file, bench)
         resume_from: dict[str, Any] | None = None
         if run.columns:

@@ -19,6 +19,7 @@ from instruments.config import BenchConfig, PumpTable, SimulationTable
 from instruments.errors import ConfigError
 from sim_drivers.arrangements import EVERYTHING, arrangement, optics_of
 from sim_drivers.faults import FaultPlan
+from sim_drivers.noise import Seed
 from sim_drivers.presets import presets
 from sim_drivers.sample import SampleError, prepare, resolve
 from sim_drivers.world import Imperfections, Pump, World
@@ -78,7 +79,7 @@ class SimulatedBench:
     ) -> None:
         settings = config.simulation or SimulationTable()
         self.clock = clock
-        self.seed = settings.seed
+        self.seed = Seed(settings.seed)
         self.arrangement = arrangement(measurement, medium)
         self.pump = self._pump_table(config)
         self.devices: dict[str, Any] = {}
@@ -115,7 +116,7 @@ class SimulatedBench:
                 wrong.irf_fwhm_ps,
                 wrong.jitter_ps,
             ),
-            seed=settings.seed,
+            seed=self.seed,
             wavelength_unc_nm=config.spectrograph.wavelength_unc_nm,
             optics=self.arrangement.optics,
             lamp=wrong.lamp if self.arrangement.lamp else None,
@@ -204,6 +205,10 @@ class SimulatedBench:
         if hasattr(device, "link"):
             return kind(device.link(kind), clock=self.clock, **options)
         return kind(clock=self.clock, sdk=device, **options)
+
+    def begin(self, draw: int) -> None:
+        """Have the noise of a run from now on: that of another `draw` is another."""
+        self.seed.draw = draw
 
     def state(self) -> dict[str, float]:
         """Return the state of world and devices, for a run that may have to be resumed."""

@@ -76,7 +76,7 @@ class FaultPlan:
                     file=file,
                     key=f"{key}.probability",
                 )
-            self._faults.append(Fault(number, table, world.seed))
+            self._faults.append(Fault(number, table, int(world.seed)))
         own = [fault for fault in self._faults if fault.device in LASER]
         if own:
             laser = LaserFaults(world, own, self._elapsed)

@@ -1,7 +1,9 @@
 """Noise keyed by what it belongs to, never drawn from a running stream.
 
 For all simulated devices: the same (seed, device, number) gives the same draw in whatever order
-it is asked for, so that a resumed run sees what the undisturbed run would have seen.
+it is asked for, so that a resumed run sees what the undisturbed run would have seen. What belongs
+to the bench (errors of its calibration, of its gears) is drawn by the seed alone; what happens in
+a run by the seed and the run's own `draw`.
 """
 
 from __future__ import annotations
@@ -16,15 +18,29 @@ FloatArray = npt.NDArray[np.float64]
 BLOCK = 4096
 
 
+class Seed(int):
+    """The seed of a bench, shared by all of its devices; `draw` tells one run's noise from another.
+
+    A plain int is a seed whose draw is 0.
+    """
+
+    draw = 0
+
+
 def generator(seed: int, device: str, number: int) -> np.random.Generator:
     """Return the generator that belongs to event `number` (exposure, move ...) of a device."""
-    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, zlib.crc32(device.encode())], dtype=np.uint64)
+    return _generator(int(seed), getattr(seed, "draw", 0), device, number)
+
+
+def _generator(seed: int, draw: int, device: str, number: int) -> np.random.Generator:
+    what = zlib.crc32(device.encode()) | (draw & 0xFFFFFFFF) << 32
+    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, what], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, number]))
 
 
 @lru_cache(maxsize=64)
-def _block(seed: int, device: str, index: int) -> FloatArray:
-    values = generator(seed, device, index).standard_normal(BLOCK)
+def _block(seed: int, draw: int, device: str, index: int) -> FloatArray:
+    values = _generator(seed, draw, device, index).standard_normal(BLOCK)
     values.setflags(write=False)
     return values
 
@@ -32,10 +48,10 @@ def _block(seed: int, device: str, index: int) -> FloatArray:
 def normals(seed: int, device: str, first: int, count: int) -> FloatArray:
     """Return standard normal values number `first` to `first + count - 1`, (count,)."""
     out = np.empty(count)
-    filled = 0
+    filled, whole, draw = 0, int(seed), getattr(seed, "draw", 0)
     while filled < count:
         index, offset = divmod(first + filled, BLOCK)
         take = min(BLOCK - offset, count - filled)
-        out[filled : filled + take] = _block(seed, device, index)[offset : offset + take]
+        out[filled : filled + take] = _block(whole, draw, device, index)[offset : offset + take]
         filled += take
     return out

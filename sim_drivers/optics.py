@@ -88,7 +88,7 @@ class Response:
     @staticmethod
     def drawn(seed: int) -> Response:
         """Return the response of a bench by seed: it was not measured, and its analysis knows."""
-        rng, usual = generator(seed, "response", 0), Response()
+        rng, usual = generator(int(seed), "response", 0), Response()
         return Response(
             usual.silicon.drawn(rng, 60.0, 0.2),
             usual.grating.drawn(rng, 60.0, 0.2),

@@ -513,3 +513,21 @@ def test_the_ledger_is_asked_before_and_after(tmp_path: Path) -> None:
     assert "film A1 has had" in done.to_json()["steps"][0]["reason"]
     page = write_report(begun.folder).read_text(encoding="utf-8")
     assert f"{had + one:.4g}" in page and "as the dose ledger knows it" in page
+
+
+def test_runs_differ_in_their_noise_and_the_same_night_is_the_same(tmp_path: Path) -> None:
+    text = f'[night]\n[[step]]\n{SHORT}loop = {{ spot = ["A1", "A2"] }}\n'
+
+    def spectra(folder: Path) -> list[Any]:
+        found = []
+        for row in begin(folder, text).to_json()["steps"]:
+            with RunFile(row["file"]) as run:
+                found.append((run.draw, run.records("spectra")[0], run.facts["wavelength_unc_nm"]))
+        return found
+
+    (one, two), (again, _) = spectra(tmp_path / "1"), spectra(tmp_path / "2")
+    assert one[0] != two[0]
+    assert not np.array_equal(one[1], two[1])
+    assert abs(one[1].sum(dtype=float) / two[1].sum(dtype=float) - 1.0) < 0.1
+    assert one[0] == again[0]
+    assert np.array_equal(one[1], again[1])

@@ -27,6 +27,7 @@ from procedures.nights.folder import NightFolder
 from procedures.nights.forecast import roles_of, size_of, used_of
 from procedures.nights.telling import Teller, duration
 from procedures.running.describe import Description, describe_queued
+from procedures.running.header import draw_of
 from procedures.running.interlock import Interlock
 from procedures.running.ledger import DOSE_KEY, RunDose, ledger_of
 from procedures.running.problems import WriteFailed
@@ -193,7 +194,12 @@ class Stepping:
                     describe_queued(
                         measurement,
                         self.config,
-                        Description(step.sample, step.spot, step.operator),
+                        Description(
+                            step.sample,
+                            step.spot,
+                            step.operator,
+                            draw=draw_of(step.sample, step.spot, step.number),
+                        ),
                         self.clock.now(),
                     ),
                 )

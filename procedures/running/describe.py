@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,15 @@ _PACKAGES = ("gainbench", "numpy", "scipy", "h5py", "pymeasure", "pyvisa", "pyse
 
 @dataclass(frozen=True)
 class Description:
-    """Who measures what, where on it."""
+    """Who measures what, where on it.
+
+    draw: which noise the run has on a simulated bench, see `header.draw_of`.
+    """
 
     sample: str = ""
     spot: str = ""
     operator: str = ""
+    draw: int = field(default=0, kw_only=True)
 
 
 def describe_queued(
@@ -46,6 +50,7 @@ def describe_queued(
         sample=description.sample,
         spot=description.spot,
         operator=description.operator,
+        draw=description.draw,
         created_s=moment,
     )
 

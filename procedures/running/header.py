@@ -5,6 +5,7 @@ Values only, cheap to import; `layout` knows where each goes.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,10 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True)
 class RunHeader:
-    """Known when the run is queued. `created_s`: bench time, seconds since 1970."""
+    """Known when the run is queued. `created_s`: bench time, seconds since 1970.
+
+    draw: tells its noise on a simulated bench from that of other runs.
+    """
 
     measurement: str
     title: str
@@ -30,6 +34,7 @@ class RunHeader:
     spot: str = ""
     operator: str = ""
     created_s: float = 0.0
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,14 @@ class RunStart:
     state_names: Sequence[str] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
+
+
+def draw_of(sample: str, spot: str, number: int = 0) -> int:
+    """Return the draw of noise of a run: the same for the same sample, spot and number.
+
+    So the runs of a night or a queue differ, a resumed run goes on with its own, and a command that
+    is given twice gives the same twice. number: of the step, or in the queue.
+    """
+    if not sample and not spot and not number:
+        return 0
+    return zlib.crc32(f"{sample}/{spot}/{number}".encode())

@@ -113,6 +113,7 @@ def write_queued(file: h5py.File, header: RunHeader) -> None:
     put(acquisition, "procedure_class", header.procedure_class)
     put(acquisition, "bench_toml", header.bench_toml)
     put(acquisition, "bench_file", header.bench_file)
+    put(acquisition, "noise_draw", np.uint32(header.draw))
     parameters = group(acquisition, "parameters", "NXcollection")
     for name, quantity in header.parameters.items():
         put(parameters, name, quantity.value, quantity.unit)

@@ -14,13 +14,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from instruments.errors import BenchError
 from procedures.running import lock
-from procedures.running.header import INTERRUPTED, RunHeader
+from procedures.running.header import INTERRUPTED, RunHeader, draw_of
 from procedures.running.lock import Owner
 from procedures.running.runfile import RunFile, create_queued
 
@@ -126,6 +126,9 @@ class Queue:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._changing() as table:
+            if not header.draw:
+                number = sum(1 for _ in self.folder.glob("*.h5")) + 1
+                header = replace(header, draw=draw_of(header.sample, header.spot, number))
             path = create_queued(self.folder, header)
             _append(table, path.name)
         return path

@@ -140,6 +140,13 @@ class RunFile:
 
     @property
     @_guarded
+    def draw(self) -> int:
+        """What tells its noise on a simulated bench from that of other runs."""
+        stored = self._acquisition.get("noise_draw")
+        return int(stored[()]) if stored is not None else 0
+
+    @property
+    @_guarded
     def operator(self) -> str:
         """Who measured."""
         return self._string("name", self._file["entry/user"])

@@ -77,6 +77,7 @@ class _File:
         self.waiting: list[tuple[float, str, str]] = []
         self.moment: float | None = None  # instead of the bench's, before it is restored
         self.followers = followers
+        self.draw = 0
 
     def log(self, level: str, text: str, moment: float) -> None:
         moment = moment if self.moment is None else self.moment
@@ -184,6 +185,7 @@ def carry_out(
         held.enter_context(announced(path, config.data_dir))
         followers.server = server
         file = _File(path, report, followers)
+        file.draw = about.draw
         outcome = _carry_out(
             file,
             measurement,
@@ -396,6 +398,7 @@ def _measure(
     count = records
     followers = file.followers
     followers.view.bench = bench
+    bench.begin_run(file.draw)
     measurement.bench = bench
     measurement.first_point = records
     if measurement.control.aborted:

@@ -193,7 +193,7 @@ class SimulatedSpectraPro(WireDevice):
         if self.drive_error_nm == 0.0:
             return 0.0
         number = slot * 10_000_000 + round(1000.0 * position_nm)
-        draw = generator(self.seed, "monochromator", number).standard_normal()
+        draw = generator(int(self.seed), "monochromator", number).standard_normal()
         return float(self.drive_error_nm * draw)
 
     # ---- the wire -------------------------------------------------------------------------

@@ -124,7 +124,7 @@ class SimulatedIHR320:
         grooves = self.gratings[slot][0] or 1200.0
         shown = self._move.at(now)
         key = round(shown / _STEP_AT_1200_NM) * 16 + slot
-        off = generator(self.seed, "ihr320", abs(key)).standard_normal()
+        off = generator(int(self.seed), "ihr320", abs(key)).standard_normal()
         error = self.drive_error_nm * 1200.0 / grooves * float(off)
         self.world.set_monochromator(max(shown + error, 0.0) if shown else 0.0, grooves)
 
