@@ -77,6 +77,8 @@ _OWN = (
         "per-shot",
         "every laser shot by itself: pulse energy, band intensity, spectra as asked",
         "procedures.per_shot:PerShot",
+        "procedures.evaluations.per_shot:evaluate_per_shot",
+        "procedures.drawing.per_shot:per_shot_figure",
     ),
     MeasurementEntry(
         "ageing",

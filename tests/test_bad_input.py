@@ -45,6 +45,11 @@ SUPPORTED: dict[str, set[str]] = {
         "line_fwhm_nm", "deflection_deg", "largest_residual_nm", "residual_rms_nm",
     },
     "lifetime": {"lifetime_ns"},
+    "per-shot": {
+        "shots", "energy_scatter", "intensity_scatter", "intensity_exponent", "correlation",
+        "normalised_scatter", "last_over_first_tenth", "drift_per_million_shots",
+        "best_average_shots", "best_average_deviation",
+    },
     "streak-series": {
         "fluence_uJ_cm2", "early_peak_nm", "late_peak_nm", "redshift_meV", "decay_time_ps",
     },
