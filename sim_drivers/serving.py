@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import socket
 import sys
 import tempfile
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from instruments.bench_tables import PumpTable
 from instruments.clock import WallClock
 from instruments.config import BenchConfig
 from instruments.errors import NoReply
@@ -29,6 +32,7 @@ from sim_drivers.noise import FloatArray
 from sim_drivers.world import World
 
 SCHEME = "sim://"
+_MOST_SHOTS = 1000
 # Instruments that stand on a network or on USB in the lab are put on TCP, the others on a pty.
 _ON_TCP = ("energy_meter", "pulse_gate", "streak")
 
@@ -73,11 +77,23 @@ class WorldServer:
     def _answer(self, question: Any) -> dict[str, Any]:
         if question.get("ask") == "seed":
             return {"seed": self.world.seed}
-        if question.get("ask") != "electrons":
-            raise ValueError("only seed and electrons can be asked")
+        if question.get("ask") == "laser":
+            source = self.world.source
+            return {"start_s": source.start_s, "rate_Hz": source.pump.repetition_rate_Hz}
+        if question.get("ask") not in ("electrons", "shots"):
+            raise ValueError("only seed, laser, electrons and shots can be asked")
         pixels = int(question["pixels"])
         if not 0 < pixels <= 65536:
             raise ValueError("pixels: 1 to 65536")
+        if question["ask"] == "shots":
+            count = int(question["count"])
+            if not 0 < count <= _MOST_SHOTS:
+                raise ValueError(f"count: 1 to {_MOST_SHOTS}")
+            with self.lock:
+                light, energies = self.world.shot_electrons(
+                    int(question["first"]), count, pixels, float(question["pitch_um"])
+                )
+            return {"electrons": _text(light, "<f4"), "energies_J": _text(energies, "<f8")}
         with self.lock:
             electrons = self.world.ccd_electrons(
                 float(question["start_s"]),
@@ -85,7 +101,26 @@ class WorldServer:
                 pixels,
                 float(question["pitch_um"]),
             )
-        return {"electrons": base64.b64encode(electrons.astype("<f8").tobytes()).decode()}
+        return {"electrons": _text(electrons, "<f8")}
+
+
+def _text(values: npt.NDArray[Any], dtype: str) -> str:
+    return base64.b64encode(values.astype(dtype).tobytes()).decode()
+
+
+class RemoteLaser:
+    """The clock of the laser of a served bench: which shot is when, by the computer's clock."""
+
+    def __init__(self, start_s: float, rate_Hz: float) -> None:
+        self.start_s, self._rate_Hz = start_s, rate_Hz
+
+    def shot_number(self, time_s: float) -> int:
+        """See Source.shot_number."""
+        return math.ceil((time_s - self.start_s) * self._rate_Hz - 1e-4)
+
+    def shot_time_s(self, number: int) -> float:
+        """See Source.shot_time_s."""
+        return self.start_s + number / self._rate_Hz
 
 
 class RemoteWorld:
@@ -100,6 +135,9 @@ class RemoteWorld:
         self._stream = self._socket.makefile("rwb")
         self._lock = threading.Lock()
         self.seed = int(self._ask({"ask": "seed"})["seed"])
+        laser = self._ask({"ask": "laser"})
+        self.pump = PumpTable(repetition_rate_Hz=laser["rate_Hz"])
+        self.source = RemoteLaser(float(laser["start_s"]), float(laser["rate_Hz"]))
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -130,6 +168,25 @@ class RemoteWorld:
         if found.shape != (pixels,):
             raise NoReply("the simulated bench answered with another number of pixels")
         return np.array(found)
+
+    def shot_electrons(
+        self, first: int, count: int, pixels: int, pixel_pitch_um: float
+    ) -> tuple[npt.NDArray[np.float32], FloatArray]:
+        """See World.shot_electrons; at most 1,000 shots at a time."""
+        answer = self._ask(
+            {
+                "ask": "shots",
+                "first": first,
+                "count": count,
+                "pixels": pixels,
+                "pitch_um": pixel_pitch_um,
+            }
+        )
+        light = np.frombuffer(base64.b64decode(answer["electrons"]), "<f4")
+        energies = np.frombuffer(base64.b64decode(answer["energies_J"]), "<f8")
+        if light.shape != (count * pixels,) or energies.shape != (count,):
+            raise NoReply("the simulated bench answered with another number of shots")
+        return np.array(light).reshape(count, pixels), np.array(energies)
 
 
 class ServedBench:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from instruments.bench import open_bench
+from instruments.clock import WallClock
 from instruments.config import BenchConfig, parse
 from instruments.errors import ConfigError, DeviceFault, NoReply
 from instruments.shot_buffer import ShotBuffer
@@ -18,6 +19,8 @@ from procedures.parameters import ParameterError
 from procedures.per_shot import PerShot
 from procedures.running.runfile import RunFile
 from procedures.session import Description, go_on, measure
+from sim_drivers.bench import SimulatedBench
+from sim_drivers.serving import RemoteWorld, WorldServer
 
 SHOTS = 200
 QUICK: dict[str, Any] = {"shots": 5 * SHOTS, "shots_per_record": SHOTS, "keep_every": 2}
@@ -185,3 +188,32 @@ def replay(path: Path) -> str:
         '[bench]\nname = "replay"\n[pump]\nrepetition_rate_Hz = 5000.0\n[instruments.camera]\n'
         f'driver = "line-camera"\nresource = {str(path)!r}\nrate_Hz = 5000.0\n'
     )
+
+
+# ---- a served bench ------------------------------------------------------------------------------
+
+
+def test_shots_of_a_served_bench_are_taken_from_another_program() -> None:
+    """As `gainbench simulate` serves them: the camera's library here, the World behind a socket."""
+    bench = SimulatedBench(parse("[simulation]\nseed = 4\n"), WallClock(), "per-shot")
+    served = WorldServer(bench.world, threading.RLock(), "127.0.0.1")
+    resource = f"sim://127.0.0.1:{served.port}"
+    table = f'[instruments.camera]\ndriver = "line-camera"\nresource = "{resource}"\n'
+    try:
+        with open_bench(parse(table), ("camera",), measurement="per-shot", extras=False) as opened:
+            camera: Any = opened.instruments["camera"]
+            assert camera.rate_Hz == 1000.0
+            camera.start_shots()
+            first, second = camera.read_shots(40), camera.read_shots(60)
+            camera.stop_shots()
+        assert (first.first, second.first) == (0, 40)
+        assert first.frames.shape == (40, 1340) and len(second.energies_J) == 60
+        assert 0.005 < second.energies_J.std() / second.energies_J.mean() < 0.05
+        world = RemoteWorld(resource)
+        light, energies = world.shot_electrons(7, 5, 30, 14.0)
+        own, same = bench.world.shot_electrons(7, 5, 30, 14.0)
+        assert np.array_equal(light, own) and np.array_equal(energies, same)
+        with pytest.raises(NoReply, match="count: 1 to 1000"):
+            world.shot_electrons(0, 1001, 30, 14.0)
+    finally:
+        served.close()

@@ -66,10 +66,11 @@ def backends(role: str) -> list[Backend]:
     return found
 
 
+_ONE_WAY = ("andor-sdk2", "princeton-picam", "line-camera", "horiba-icl", "hamamatsu-remoteex")
+
+
 def _real_mountings(driver: str) -> list[str]:
-    if driver == "line-camera":
-        return []  # has no wire; shots from a file have tests of their own
-    if driver in ("andor-sdk2", "princeton-picam", "horiba-icl", "hamamatsu-remoteex"):
+    if driver in _ONE_WAY:
         return [SERVED]  # one way only: the vendor's library, a websocket, two sockets
     return [TCP, *([PTY] if sys.platform != "win32" else [])]
 
