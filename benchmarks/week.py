@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
-import gc
 import logging
 import os
 import random
@@ -40,6 +39,7 @@ from procedures.nights.report import write_report
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
 from procedures.running.journal import journal_path
+from procedures.running.memory import give_back
 from procedures.running.queue import Queue
 from procedures.running.runfile import RunFile
 from procedures.running.runner import Outcome
@@ -208,7 +208,7 @@ def settle(week: Week, folder: Path, outcome: Outcome, calm: Path) -> None:
     times = check_file(week, outcome.path, outcome.exit_code, outcome.status)
     if times is not None:
         complete(week, outcome.path, calm, times)
-    gc.collect()
+    give_back()
     week.rss_MB.append(psutil.Process().memory_info().rss / 1e6)
 
 
@@ -316,7 +316,7 @@ def through_night(week: Week, folder: Path, dice: random.Random, count: int) -> 
         week.note(f"{folder.name}: {len(files)} files for {count} steps")
     for step in steps.values():
         check_file(week, folder / step.file, 0, "finished")
-    gc.collect()
+    give_back()
     week.rss_MB.append(psutil.Process().memory_info().rss / 1e6)
     print(f"night: {count} steps, ended with {dict(codes)} before the calm bench", flush=True)
 

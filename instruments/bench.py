@@ -254,7 +254,10 @@ class Bench:
 
     def state(self) -> dict[str, float]:
         """Return what a resumed run must find again (empty on a real bench)."""
-        return dict(self.simulation.state()) if self.simulation is not None else {}
+        if self.simulation is None:
+            return {}
+        watched = self.interlock.state() if self.interlock is not None else {}
+        return {**self.simulation.state(), **watched}
 
     def restore(self, state: dict[str, float]) -> None:
         """Take the simulated bench back to a state; nothing on a real one."""

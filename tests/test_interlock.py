@@ -19,7 +19,7 @@ from instruments.errors import ConfigError, InstrumentError, InterlockTripped
 from procedures.running.interlock import Interlock
 from procedures.running.runfile import RunFile
 from procedures.running.runner import Outcome
-from procedures.session import Description, go_on, measure
+from procedures.session import Control, Description, go_on, measure
 
 QUICK = {
     "points": 5,
@@ -107,6 +107,45 @@ def test_what_is_well_is_left_alone_and_resuming_gives_the_same(tmp_path: Path) 
     assert done.status == "finished"
     with RunFile(whole.path) as one, RunFile(done.path) as two:
         for name in ("fluence", "spectra", "exposure", "shots_on_sample"):
+            assert np.array_equal(one.records(name), two.records(name)), name
+
+
+class StopsAfter:
+    """Ends a run after so many records."""
+
+    def __init__(self, control: Control, records: int) -> None:
+        self._control, self._left = control, records
+
+    def started(self, *_: Any) -> None:
+        pass
+
+    def progress(self, _percent: float) -> None:
+        pass
+
+    def recorded(self, _record: Any) -> None:
+        self._left -= 1
+        if not self._left:
+            self._control.abort()
+
+
+def test_a_run_that_was_watched_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    bench = tmp_path / "bench.toml"
+    bench.write_text("[simulation]\n[interlock]\npulse_energy_max_J = 1e-6\nstale_after_s = 2.0\n")
+    values = {**QUICK, "points": 4}
+    control = Control()
+
+    def measured(name: str, **more: Any) -> Outcome:
+        about = Description()
+        out = tmp_path / name
+        loaded = config.load(bench)
+        return measure("power-sweep", values, loaded, about, out, print, quiet=True, **more)
+
+    whole = measured("whole")
+    stopped = measured("parted", control=control, listener=StopsAfter(control, 1))
+    assert (whole.status, stopped.status, stopped.records) == ("finished", "aborted", 1)
+    assert go_on(stopped.path, None, lambda _line: None, quiet=True).status == "finished"
+    with RunFile(whole.path) as one, RunFile(stopped.path) as two:
+        for name in set(one.columns) - {"time"}:
             assert np.array_equal(one.records(name), two.records(name)), name
 
 

@@ -17,7 +17,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,10 @@ _NO_PULSE_PERIODS = 2.5  # of the laser without a pulse, but at least
 _NO_PULSE_S = 0.15  # that time, are a laser that does not fire
 _CONFIRM_S = 0.15  # of real time: a shutter says sooner that it is closed
 _OTHERWISE_S = 2.0  # of real time: so long what stops the light otherwise is waited for
+
+
+_BLADE = ("shutter_open", "meant")
+_LOOP = ("setpoint_K", "heater_percent")
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,44 @@ class Interlock:
             thread.start()
             self._threads.append(thread)
 
-    def restored(self) -> None:
-        """Note that a simulated bench was taken back to another time: its readings are of now."""
+    def state(self) -> dict[str, float]:
+        """Return the readings of a watch on the virtual clock: when they are due depends on them.
+
+        The same names from the beginning; what has not been told is nan.
+        """
+        found: dict[str, float] = {}
+        for role in self._sources if self._virtual else ():
+            reading = self._readings[role]
+            found[f"interlock.{role}.taken_s"] = reading.taken_s
+            found[f"interlock.{role}.trouble"] = float(bool(reading.trouble))
+            for name in self._names(role):
+                found[f"interlock.{role}.{name}"] = float(reading.values.get(name, math.nan))
+        return found
+
+    def restored(self, state: Mapping[str, float]) -> None:
+        """Take over the readings of a run that is gone on with, where its state tells them.
+
+        Otherwise a simulated bench was taken back to another time: its readings are of now.
+        """
         now = self._bench.clock.now()
         for role, reading in self._readings.items():
-            if not reading.trouble:
+            taken_s = state.get(f"interlock.{role}.taken_s")
+            if taken_s is not None and self._virtual:
+                values = {name: state[f"interlock.{role}.{name}"] for name in self._names(role)}
+                known = {name: _plain(name, one) for name, one in values.items() if one == one}
+                trouble = "trouble before" if state[f"interlock.{role}.trouble"] else ""
+                self._readings[role] = Reading(known, taken_s, trouble)
+            elif not reading.trouble:
                 self._readings[role] = Reading(reading.values, now)
+
+    def _names(self, role: str) -> tuple[str, ...]:
+        """Return what an instrument is asked for."""
+        asked = self._rule.names if self._rule is not None else frozenset()
+        return {
+            "shutter": _BLADE,
+            "energy_meter": ("pulse_energy_J", "fluence_uJ_cm2"),
+            "cryostat": ("temperature_K", *(name for name in _LOOP if name in asked)),
+        }[role]
 
     def close(self) -> None:
         """Watch no longer."""
@@ -239,8 +275,7 @@ class Interlock:
         cryostat: Any = self._bench.instruments["cryostat"]
         now_K = cryostat.temperature_K if self._virtual else cryostat.glance_K(self._highest_K)
         found: dict[str, float | bool] = {"temperature_K": now_K}
-        names = self._rule.names if self._rule is not None else frozenset()
-        others = [name for name in ("setpoint_K", "heater_percent") if name in names]
+        others = list(self._names("cryostat")[1:])
         known = self._readings.get("cryostat")
         if known is not None and not self._virtual:  # one a turn: the temperature must not wait
             found |= {name: known.values[name] for name in others if name in known.values}
@@ -492,3 +527,7 @@ class Interlock:
                 tell(level, text)
             except Exception:
                 log.exception("the interlock could not tell somebody")
+
+
+def _plain(name: str, value: float) -> float | bool:
+    return bool(value) if name in _BLADE else value

@@ -443,7 +443,7 @@ def _measure(
     start = recovery.startup(get_ready)
     if resume_from is not None:
         bench.restore(dict(resume_from["state"]))
-        asked.watch.restored()
+        asked.watch.restored(resume_from["state"])
         file.moment = None
         bench.pump.shots = int(resume_from.get("shots_on_sample", 0))
         bench.pump.dose_J_cm2 = float(resume_from.get("dose", 0.0))
