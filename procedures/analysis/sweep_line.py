@@ -33,7 +33,7 @@ _PAST_END = 1.03  # of the brightest record: a line wanted up to there counts as
 _DEVELOPED = 0.2  # relative change still to come, up to which the fit may take the line on
 _LEAST_SAY = 0.02  # weight of a law that is asked
 _TAIL_DRAWS = 16
-_TAIL_TERM = 0.2  # of what the fit adds beyond the last record
+_TAIL_TERM = 0.12  # of what the fit adds beyond the last record
 
 
 def put_stimulated(
