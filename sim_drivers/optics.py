@@ -82,7 +82,7 @@ class Response:
     """
 
     silicon: Hump = Hump(0.93, 580.0, 420.0)
-    grating: Hump = Hump(0.72, 520.0, 340.0)
+    grating: Hump = Hump(0.72, 520.0, 380.0)
     cathode: Hump = Hump(0.03, 430.0, 260.0)
 
     @staticmethod
