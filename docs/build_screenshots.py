@@ -67,6 +67,7 @@ class Operator:
         self.window.measure.spot.setText("A3")
         self.window.measure.operator.setText("M. Keller")
         self.window.measure.show_start_of_texts()
+        self.width = width
         self.window.resize(width, height)
         self.window.show()
         self.window.begin()
@@ -91,6 +92,8 @@ class Operator:
     def save(self, name: str) -> None:
         """Save a picture, in few colours: they are flat."""
         self.calm(0.4)
+        if self.window.width() != self.width:
+            print(f"{name}: the window is {self.window.width()} wide, {self.width} was asked for")
         buffer = QtCore.QBuffer()
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadWrite)
         self.window.grab().save(buffer, "PNG")

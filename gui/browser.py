@@ -210,6 +210,9 @@ class Browser(QtWidgets.QWidget):
         self._tools.setLayout(tools)
         tools.setContentsMargins(0, 0, 0, 0)
         self._tools.setEnabled(False)
+        for one in (self.low, self.high, self.fit_button, self.all_button, self.figure_button,
+                    self.table_button):  # fmt: skip
+            one.setToolTip("open a run first")
         box.addWidget(self._tools)
         return made
 
@@ -258,9 +261,17 @@ class Browser(QtWidgets.QWidget):
         self.resume_button.setVisible(status in RESUMABLE)
         self.view.show_fit(None)
         self._tools.setEnabled(True)
+        self.table_button.setToolTip("CSV: results and every single value")
         ranged = bool(self.view.RANGE) and data.complete and data.rows_complete > 0
-        for widget in (self.range_label, self.low, self.high, self.fit_button, self.all_button):
+        for widget, tip in (
+            (self.low, "first value that is fitted"),
+            (self.high, "last value that is fitted"),
+            (self.fit_button, "with the records of this range only"),
+            (self.all_button, "fit all records"),
+        ):
             widget.setEnabled(ranged)
+            widget.setToolTip(tip if ranged else "the records of this run are fitted together")
+        self._say_figure()
         if data.rows_complete:
             self.view.draw(data)
             for plot in self.view.plots:
@@ -299,10 +310,16 @@ class Browser(QtWidgets.QWidget):
         self.told.emit("info", f"fitting {int(keep.sum())} of {len(keep)} records")
         self._ask_fit(data, keep)
 
+    def _say_figure(self) -> None:
+        has = self.evaluation is not None
+        self.figure_button.setEnabled(has)
+        self.figure_button.setToolTip("PNG, SVG or PDF" if has else "there is no fit of this run")
+
     def _ask_fit(self, data: RunData, keep: Any) -> None:
         def then(evaluation: Any) -> None:
             if data is self.data and self.view is not None:
                 self.evaluation = evaluation
+                self._say_figure()
                 if evaluation is not None:
                     self.view.show_fit(evaluation)
                     for line in evaluation.analysis.warnings[:3]:

@@ -74,6 +74,7 @@ class Conductor(QtCore.QObject):
         self._fit_data: Any = None
         self._fit_busy = False
         self._fit_next = 0.0
+        self._fit_failure = ""
         self.worker.told.connect(self.told)
         self.worker.lit.connect(self.dose.by_hand)
         self.dose.told.connect(self.told)
@@ -359,7 +360,10 @@ class Conductor(QtCore.QObject):
             self._fit_next = time.monotonic() + max(took, _LEAST_FIT_S)
             self.fitted.emit(data, evaluation)
 
-        def failed(_error: BaseException) -> None:
+        def failed(error: BaseException) -> None:
+            if not isinstance(error, BenchError) and repr(error) != self._fit_failure:
+                self._fit_failure = repr(error)  # once: it is a fault of ours, not of the data
+                self.told.emit("error", f"the fit failed ({error!r}); the run is not concerned")
             done(None)  # too few records, most often: the next fit will tell
 
         self.fits.do(lambda: fit(data), done, failed)

@@ -15,6 +15,11 @@ from instruments.roles import Limits
 
 _ALIGNED = QtCore.Qt.AlignmentFlag
 RIGHT = QtCore.Qt.Alignment() | _ALIGNED.AlignRight | _ALIGNED.AlignVCenter
+_BY_KEY = (
+    QtCore.Qt.FocusReason.TabFocusReason,
+    QtCore.Qt.FocusReason.BacktabFocusReason,
+    QtCore.Qt.FocusReason.ShortcutFocusReason,
+)
 LEFT = QtCore.Qt.Alignment() | _ALIGNED.AlignLeft | _ALIGNED.AlignVCenter
 
 
@@ -171,6 +176,13 @@ class QuantityEdit(UnitEdit):
         lines = [self._help or self.name, allowed, "Enter sends, the arrow keys step"]
         self.setToolTip("\n".join(line for line in lines if line))
 
+    def focusInEvent(self, event: QtGui.QFocusEvent | None) -> None:
+        """Whoever comes by the keyboard is told what is allowed, as the pointer's tip does."""
+        super().focusInEvent(event)
+        if event is not None and event.reason() in _BY_KEY:
+            where = self.mapToGlobal(QtCore.QPoint(0, self.height()))
+            QtWidgets.QToolTip.showText(where, self.toolTip(), self)
+
     def focusOutEvent(self, event: QtGui.QFocusEvent | None) -> None:
         """What was typed and not sent is given up when the focus goes."""
         super().focusOutEvent(event)
@@ -198,6 +210,33 @@ def button(text: str, help_text: str = "", kind: str = "") -> QtWidgets.QPushBut
     if help_text:
         made.setToolTip(help_text)
     return made
+
+
+class TickBox(QtWidgets.QCheckBox):
+    """A check box with a tick in it: colour alone would not tell whether it is checked."""
+
+    def paintEvent(self, event: QtGui.QPaintEvent | None) -> None:
+        """Paint the tick over the box that the style sheet draws."""
+        super().paintEvent(event)
+        style = self.style()
+        if not self.isChecked() or style is None:
+            return
+        option = QtWidgets.QStyleOptionButton()
+        self.initStyleOption(option)
+        where = QtCore.QRectF(
+            style.subElementRect(QtWidgets.QStyle.SubElement.SE_CheckBoxIndicator, option, self)
+        )
+        painter = QtGui.QPainter(self)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        pen = QtGui.QPen(QtGui.QColor(theme.current().palette.on_accent), where.width() / 7.0)
+        painter.setPen(pen)
+        at = [(0.24, 0.52), (0.43, 0.72), (0.78, 0.28)]
+        line = [
+            QtCore.QPointF(where.x() + x * where.width(), where.y() + y * where.height())
+            for x, y in at
+        ]
+        painter.drawPolyline(QtGui.QPolygonF(line))
+        painter.end()
 
 
 class Chip(QtWidgets.QLabel):

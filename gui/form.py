@@ -13,7 +13,7 @@ from typing import Any
 from PyQt5 import QtCore, QtWidgets
 
 from gui import theme
-from gui.fields import UnitEdit, label
+from gui.fields import TickBox, UnitEdit, label
 from gui.words import plain, unit
 from instruments.errors import ConfigError
 from procedures.parameters import Choice, Count, Flag, Numbers
@@ -32,6 +32,7 @@ class ParameterForm(QtWidgets.QWidget):
         self.defaults = {name: one.value for name, one in self.parameters.items()}
         self.problems: dict[str, str] = {}
         self._fields: dict[str, QtWidgets.QWidget] = {}
+        self.helps: dict[QtWidgets.QWidget, str] = {}
         size = theme.current().px
         box = QtWidgets.QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -100,7 +101,7 @@ class ParameterForm(QtWidgets.QWidget):
                 QtWidgets.QSizePolicy.Policy.Fixed, QtWidgets.QSizePolicy.Policy.Fixed
             )
             made.setFixedWidth(size(126))
-            help_text = _help(name, parameter)
+            help_text = self.helps[made] = _help(name, parameter)
             made.setToolTip(help_text)
             caption.setToolTip(help_text)
             made.setAccessibleName(text)
@@ -157,7 +158,7 @@ def _parted(kind: Any, parameters: Mapping[str, Any]) -> tuple[list[str], list[s
 
 def _field(parameter: Any) -> QtWidgets.QWidget:
     if isinstance(parameter, Flag):
-        box = QtWidgets.QCheckBox()
+        box = TickBox()
         box.setChecked(bool(parameter.value))
         return box
     if isinstance(parameter, Choice):

@@ -22,10 +22,11 @@ class Header(QtWidgets.QFrame):
         size = theme.current().px
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(size(12), size(6), size(10), size(6))
-        row.setSpacing(size(18))
+        row.setSpacing(size(15))
         names = QtWidgets.QVBoxLayout()
         names.setSpacing(size(2))
         self.name = label("gainbench", "head")
+        self.name.setMinimumWidth(size(150))  # rather cut off than a window wider than the screen
         self.badge = Chip("opening", "busy")
         names.addWidget(self.name)
         names.addWidget(self.badge, 0, QtCore.Qt.AlignmentFlag.AlignLeft)
@@ -91,6 +92,7 @@ class Header(QtWidgets.QFrame):
     def show_view(self, view: BenchView, now_s: float, virtual: bool) -> None:
         """Show the bench's state."""
         self.name.setText(view.name or "bench")
+        self.name.setToolTip(view.name)
         if view.phase == "failed":
             self.badge.say("NOT OPEN", "bad")
         elif view.phase == "opening":

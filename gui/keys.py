@@ -22,7 +22,7 @@ HELP = (
     ("Ctrl++, Ctrl+-", "larger or smaller letters"),
     ("Tab, Shift+Tab", "next or previous control"),
     ("Up, Down, PgUp, PgDn", "step the number in a field; Enter sends it"),
-    ("+, -, arrows, Home", "in a plot: zoom, move, fit the scale"),
+    ("+, -, arrows, Home, L", "in a plot: zoom, move, fit the scale, show it alone"),
 )
 
 

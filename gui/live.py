@@ -15,7 +15,7 @@ import pyqtgraph as pg
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 from gui import theme
-from gui.fields import Chip, button, label
+from gui.fields import Chip, TickBox, button, label
 from gui.plots.light import peak_and_width
 from gui.plots.plot import Floats, Plot
 from gui.snapshot import Frame
@@ -46,10 +46,10 @@ class LiveView(QtWidgets.QWidget):
             "Background F7", "closes the shutter, averages five exposures, opens it again"
         )
         self.background_button.clicked.connect(lambda: self.background.emit())
-        self.subtract = QtWidgets.QCheckBox("Subtract")
+        self.subtract = TickBox("Subtract")
         self.subtract.setEnabled(False)
         self.subtract.toggled.connect(lambda _on: self._redraw())
-        self.region_on = QtWidgets.QCheckBox("Region")
+        self.region_on = TickBox("Region")
         self.region_on.setToolTip("sums the counts between two edges that can be dragged")
         self.region_on.toggled.connect(self._toggle_region)
         for widget in (self.live_button, self.single_button, self.background_button,

@@ -47,6 +47,7 @@ class LogView(QtWidgets.QWidget):
         self.search = QtWidgets.QLineEdit()
         self.search.setPlaceholderText("search the log (Ctrl+F)")
         self.search.setClearButtonEnabled(True)
+        self.search.setMinimumWidth(size(200))
         self.search.setMaximumWidth(size(260))
         self.search.textChanged.connect(lambda _text: self._refill())
         top.addWidget(self.search)

@@ -70,6 +70,10 @@ class MeasurePane(QtWidgets.QWidget):
         self.about.setColumnStretch(2, 3)
         for field in (self.sample, self.spot):
             field.textChanged.connect(lambda _text: self._timer.start())
+        self._timer.timeout.connect(self.show_start_of_texts)
+        app = QtWidgets.QApplication.instance()
+        assert isinstance(app, QtWidgets.QApplication)
+        app.focusChanged.connect(self._focus_moved)
         box.addLayout(self.about)
         self.dose = label("", "muted", wrap=True)
         box.addWidget(self.dose)
@@ -86,6 +90,9 @@ class MeasurePane(QtWidgets.QWidget):
         row.addWidget(self.queue_button, 1)
         row.addWidget(self.start_button, 1)
         box.addLayout(row)
+        self.why = label("", "muted", wrap=True)
+        self.why.hide()
+        box.addWidget(self.why)
         self.form: ParameterForm | None = None
         self.name = ""
         self._stored: dict[str, dict[str, Any]] = {}
@@ -125,8 +132,18 @@ class MeasurePane(QtWidgets.QWidget):
             self._stored[self.name] = self.form.values()
         self.name = name
         text = str(self.choice.currentData(QtCore.Qt.ItemDataRole.ToolTipRole) or "")
-        self.summary.setText(text[:1].upper() + text[1:])
+        self._summary = text[:1].upper() + text[1:]
+        self.summary.setText(self._summary)
         self.chosen.emit(name)
+
+    def _focus_moved(self, _old: QtWidgets.QWidget | None, now: QtWidgets.QWidget | None) -> None:
+        """Say what the field with the focus is for, and what it allows; else the measurement."""
+        helps = self.form.helps if self.form is not None else {}
+        if now in helps:
+            lines = [line for line in helps[now].splitlines() if not line.startswith("on the")]
+            self.summary.setText(".  ".join(lines))
+        elif self.summary.text() != self._summary:
+            self.summary.setText(self._summary)
 
     def show_class(self, name: str, kind: Any) -> None:
         """Show the form of a measurement that was chosen."""
@@ -151,7 +168,9 @@ class MeasurePane(QtWidgets.QWidget):
     def show_start_of_texts(self) -> None:
         """Show the beginning of what is longer than its field."""
         for field in (self.sample, self.spot, self.operator):
-            field.setCursorPosition(0)
+            if not field.hasFocus():
+                field.setCursorPosition(0)
+            field.setToolTip(field.text())
 
     def restore(self, stored: dict[str, dict[str, Any]]) -> None:
         """Take kept values."""
@@ -197,6 +216,7 @@ class MeasurePane(QtWidgets.QWidget):
         self._refused = role == "error"
         self._enable()
 
+    _summary = ""
     _refused = False
     _why_not = ""
 
@@ -210,3 +230,7 @@ class MeasurePane(QtWidgets.QWidget):
         self.queue_button.setEnabled(sound)
         self.start_button.setEnabled(sound and not self._why_not)
         self.start_button.setToolTip(self._why_not or "begin now (F9)")
+        why = f"Not now: {self._why_not}." if self._why_not else ""
+        if self.why.text() != why:
+            self.why.setText(why)
+            self.why.setVisible(bool(why))

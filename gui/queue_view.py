@@ -115,6 +115,13 @@ class QueueView(QtWidgets.QWidget):
         self.run_button.setEnabled(
             self.run_button.isChecked() or any(run.waits for run in self.runs)
         )
+        for one, tip, none in (
+            (self.up, "earlier (Alt+Up)", "choose a run that can go earlier"),
+            (self.down, "later (Alt+Down)", "choose a run that can go later"),
+            (self.remove_button, "take it out of the queue (Delete)", "choose a run that waits"),
+            (self.run_button, "one after the other, until nothing waits", "nothing waits"),
+        ):
+            one.setToolTip(tip if one.isEnabled() else none)
 
     def _move(self, by: int) -> None:
         row = self.list.currentRow()

@@ -51,6 +51,10 @@ _CHIPS = {
 }
 
 
+_PAUSE = "waits before the next point, shutter closed; or goes on (F8)"
+_ABORT = "ends the run; what is recorded stays (Ctrl+F8)"
+
+
 class RunPane(QtWidgets.QWidget):
     """`pause`, `go_on` and `abort` are asked for by signals; `fit_wanted` when a fit would pay."""
 
@@ -95,8 +99,8 @@ class RunPane(QtWidgets.QWidget):
         self.bar.setMaximum(1000)
         self.bar.setTextVisible(True)
         self.bar.setFormat("")
-        self.pause_button = button("Pause", "waits before the next point, shutter closed (F8)")
-        self.abort_button = button("Abort", "ends the run; what is recorded stays (Ctrl+F8)")
+        self.pause_button = button("Pause", _PAUSE)
+        self.abort_button = button("Abort", _ABORT)
         self.pause_button.clicked.connect(lambda: self._toggle_pause())
         self.abort_button.clicked.connect(lambda: self.abort.emit())
         bottom.addWidget(self.bar, 1)
@@ -150,6 +154,9 @@ class RunPane(QtWidgets.QWidget):
         self.pause_button.setProperty("kind", "primary" if state == "paused" else "")
         theme.restyle(self.pause_button, paused=str(state == "paused").lower())
         self.abort_button.setEnabled(active and state != "aborting")
+        for one, tip in ((self.pause_button, _PAUSE), (self.abort_button, _ABORT)):
+            none = "it is ending" if active else "no run is going on"
+            one.setToolTip(tip if one.isEnabled() else none)
         if run is None:
             return
         data = run.data

@@ -69,7 +69,7 @@ class RunData:
     Args:
         measurement: its name. columns: of its records. axes: of its array columns.
         about: sample, spot, operator, start_time, parameters, parameter_units, facts, instruments,
-            calibrations, decisions, points (of the plan), path.
+            calibrations, decisions, plan, points (of the plan), path.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class RunData:
         self.end_time = str(known.get("end_time", ""))
         self.status = str(known.get("status", "running"))
         self.points = int(known.get("points", 0))
+        self.plan: dict[str, npt.NDArray[Any]] = dict(known.get("plan", {}))
         self.parameters: dict[str, Any] = dict(known.get("parameters", {}))
         self.parameter_units: dict[str, str] = dict(known.get("parameter_units", {}))
         self.facts: dict[str, Any] = dict(known.get("facts", {}))
@@ -224,7 +225,8 @@ def from_file(path: Path | str) -> RunData:
         }
         columns, axes = _described(run)
         made = RunData(run.measurement, columns, axes, about)
-        made.points = max((len(one) for one in run.plan.values()), default=0)
+        made.plan = run.plan
+        made.points = max((len(one) for one in made.plan.values()), default=0)
         made.rows_complete = run.rows_complete
         for column in columns:
             made.extend(column.name, *_part(run, column, made))

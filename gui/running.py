@@ -10,10 +10,11 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PyQt5 import QtCore
 
 from gui.hold import Hold, guarded, take_again
@@ -239,6 +240,7 @@ def described(
         **named,
         "path": path,
         "points": points,
+        "plan": _columns(measurement.plan()),
         "parameters": {name: one.value for name, one in measurement.quantities().items()},
         "parameter_units": {name: one.unit for name, one in measurement.quantities().items()},
     }
@@ -256,6 +258,12 @@ def described(
     data = RunData(measurement.MEASUREMENT, measurement.COLUMNS, measurement.axes(), about)
     data.decisions = measurement.decisions  # it may decide more on the way
     return data
+
+
+def _columns(plan: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return a plan by name, as a run file has it: (points,) each, NaN where a point has none."""
+    names = dict.fromkeys(name for point in plan for name in point)
+    return {name: np.array([point.get(name, np.nan) for point in plan]) for name in names}
 
 
 def _take_earlier(data: RunData, path: Path) -> None:

@@ -121,6 +121,8 @@ QPushButton:pressed, QToolButton:pressed { background: $border; }
 QPushButton:checked, QToolButton:checked { background: $accent; color: $on_accent;
     border-color: $accent; }
 QPushButton:disabled, QToolButton:disabled { color: $muted; background: $surface; }
+QToolButton[kind="small"] { padding: ${p1}px ${p7}px; }
+QToolButton[kind="small"]:focus { padding: ${q2}px ${q7}px; }
 QPushButton[kind="primary"] { background: $accent; color: $on_accent; font-weight: 700;
     border-color: $accent; }
 QPushButton[kind="primary"]:focus { border-color: $text; }
@@ -197,7 +199,7 @@ class Theme:
             key: value for key, value in vars(self.palette).items() if isinstance(value, str)
         }
         names |= {f"f{n}": str(self.px(n)) for n in range(10, 40)}
-        names |= {f"p{n}": str(self.px(n)) for n in range(2, 40)}
+        names |= {f"p{n}": str(self.px(n)) for n in range(1, 40)}
         names |= {f"q{n}": str(max(self.px(n) - 1, 0)) for n in range(2, 40)}
         return _SHEET.substitute(names)
 

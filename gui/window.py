@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 from gui import theme
+from gui.arrangement import arrange, keep, rescale, restore
 from gui.attach import WatchedRun
-from gui.browser import Browser
 from gui.collecting import Collector
 from gui.conductor import Conductor
 from gui.doses import SpotSeen
-from gui.fields import Chip
-from gui.header import Header
 from gui.keys import HELP, bind
-from gui.live import LiveView, average_background
-from gui.log_view import LogView
-from gui.measure_pane import MeasurePane
-from gui.panel import BenchPanel
+from gui.live import average_background
 from gui.plots.pace import TICK_MS, Pace
-from gui.queue_view import QueueView
 from gui.readings import during_run
-from gui.run_pane import RunPane
 from gui.snapshot import BenchView, Frame
 from instruments.config import BenchConfig
+
+if TYPE_CHECKING:
+    from gui.browser import Browser
+    from gui.fields import Chip
+    from gui.header import Header
+    from gui.live import LiveView
+    from gui.log_view import LogView
+    from gui.measure_pane import MeasurePane
+    from gui.panel import BenchPanel
+    from gui.queue_view import QueueView
+    from gui.run_pane import RunPane
 
 _SHOW_EVERY_S = 0.2
 _QUIET_MS = 1500
@@ -55,10 +58,21 @@ class Window(QtWidgets.QMainWindow):
         self._leaving = False
         self._left = False
         self._virtual = _is_virtual(config)
+        self.header: Header
+        self.panel: BenchPanel
+        self.live: LiveView
+        self.run_pane: RunPane
+        self.browser: Browser
+        self.tabs: QtWidgets.QTabWidget
+        self.measure: MeasurePane
+        self.queue: QueueView
+        self.log: LogView
+        self.watching: Chip
+        self.theme_button: QtWidgets.QToolButton
         self.setWindowTitle(f"gainbench: {config.bench.name}")
-        self._build()
+        arrange(self)
         self._wire()
-        self._restore()
+        restore(self)
         self._timer = QtCore.QTimer(self)
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.setInterval(TICK_MS)
@@ -68,79 +82,6 @@ class Window(QtWidgets.QMainWindow):
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(_QUIET_MS)
         self._quiet.timeout.connect(self._quietly)
-
-    # ---- building -------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        size = theme.current().px
-        self.header = Header()
-        self.panel = BenchPanel(self._ask)
-        self.live = LiveView()
-        self.run_pane = RunPane()
-        self.browser = Browser(self.conductor.files, self.conductor.fits)
-        self.browser.folder = self.config.data_dir
-        self.tabs = QtWidgets.QTabWidget()
-        self.tabs.setDocumentMode(True)
-        self.tabs.addTab(self.live, "LIVE")
-        self.tabs.addTab(self.run_pane, "RUN")
-        self.tabs.addTab(self.browser, "HISTORY")
-        self.tabs.setCornerWidget(self._corner())
-        self.measure = MeasurePane()
-        self.queue = QueueView()
-        self.log = LogView()
-        self.right = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
-        self.right.addWidget(self.measure)
-        self.right.addWidget(self.queue)
-        self.right.setChildrenCollapsible(False)
-        self.right.setSizes([size(430), size(150)])
-        self.right.setStretchFactor(0, 1)
-        self.across = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
-        for widget in (self.panel, self.tabs, self.right):
-            self.across.addWidget(widget)
-        self.across.setChildrenCollapsible(False)
-        self.across.setStretchFactor(1, 1)
-        self.across.setSizes([size(262), size(800), size(296)])
-        self.panel.setMinimumWidth(size(258))
-        self.right.setMinimumWidth(size(268))
-        self.down = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
-        self.down.addWidget(self.across)
-        self.down.addWidget(self.log)
-        self.down.setCollapsible(0, False)
-        self.down.setStretchFactor(0, 1)
-        self.down.setSizes([size(600), size(92)])
-        self.log.setMinimumHeight(size(60))
-        whole = QtWidgets.QWidget()
-        box = QtWidgets.QVBoxLayout(whole)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(0)
-        box.addWidget(self.header)
-        box.addWidget(self.down, 1)
-        self.setCentralWidget(whole)
-        self.resize(size(1366), size(768))
-
-    def _corner(self) -> QtWidgets.QWidget:
-        size = theme.current().px
-        made = QtWidgets.QWidget()
-        row = QtWidgets.QHBoxLayout(made)
-        row.setContentsMargins(0, size(2), size(6), size(2))
-        row.setSpacing(size(4))
-        self.watching = Chip("", "off")
-        self.watching.hide()
-        row.addWidget(self.watching)
-        for text, tip, act in (
-            ("A-", "smaller letters (Ctrl+-)", lambda: self.change_size(1 / 1.1)),
-            ("A+", "larger letters (Ctrl++)", lambda: self.change_size(1.1)),
-            ("Light", "light or dark (Ctrl+T)", self.toggle_theme),
-            ("Keys", "what the keys do (F1)", self.show_keys),
-        ):
-            button = QtWidgets.QToolButton()
-            button.setText(text)
-            button.setToolTip(tip)
-            button.clicked.connect(lambda _on, act=act: act())
-            row.addWidget(button)
-            if text == "Light":
-                self.theme_button = button
-        return made
 
     def _wire(self) -> None:
         conductor = self.conductor
@@ -414,7 +355,10 @@ class Window(QtWidgets.QMainWindow):
     def _apply(self, wanted: theme.Theme) -> None:
         app = QtWidgets.QApplication.instance()
         assert isinstance(app, QtWidgets.QApplication)
+        before = theme.current().scale
         theme.apply(app, wanted)
+        if wanted.scale != before:
+            rescale(self, before, wanted.scale)
         self.theme_button.setText("Light" if wanted.palette.name == "dark" else "Dark")
         for widget in (self.live, self.run_pane, self.browser):
             widget.restyle()
@@ -436,38 +380,6 @@ class Window(QtWidgets.QMainWindow):
         box.setModal(False)
         box.show()
         self.keys_box = box
-
-    # ---- what is kept ---------------------------------------------------------------------------
-
-    def _restore(self) -> None:
-        stored = self.settings
-        for name in ("across", "right", "down"):
-            state = stored.value(f"layout/{name}")
-            if state is not None:
-                getattr(self, name).restoreState(state)
-        geometry = stored.value("layout/window")
-        if geometry is not None:
-            self.restoreGeometry(geometry)
-        for name in ("sample", "spot", "operator"):
-            getattr(self.measure, name).setText(str(stored.value(name, "")))
-        self.measure.show_start_of_texts()
-        try:
-            self.measure.restore(json.loads(str(stored.value("parameters", "{}"))))
-        except (ValueError, TypeError):
-            self.log.add("warning", "the parameters of last time cannot be read; defaults are used")
-        self.theme_button.setText("Light" if theme.current().palette.name == "dark" else "Dark")
-
-    def _keep(self) -> None:
-        stored = self.settings
-        for name in ("across", "right", "down"):
-            stored.setValue(f"layout/{name}", getattr(self, name).saveState())
-        stored.setValue("layout/window", self.saveGeometry())
-        for name in ("sample", "spot", "operator"):
-            stored.setValue(name, getattr(self.measure, name).text())
-        if self.measure.name:
-            stored.setValue("measurement", self.measure.name)
-        stored.setValue("parameters", json.dumps(self.measure.stored()))
-        stored.sync()
 
     # ---- leaving --------------------------------------------------------------------------------
 
@@ -507,7 +419,7 @@ class Window(QtWidgets.QMainWindow):
         if self._leaving:
             return
         self._leaving = True
-        self._keep()
+        keep(self)
         if self.watched is not None:
             self.watched.leave()
         self.log.add("info", "closing: the bench is made safe")

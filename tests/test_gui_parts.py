@@ -19,6 +19,7 @@ from gui.collecting import Collector
 from gui.fields import QuantityEdit, UnitEdit
 from gui.form import ParameterForm
 from gui.jobs import Jobs
+from gui.plots.axes import EnergyAxis, PlainAxis
 from gui.plots.light import NetSpectra, peak_and_width
 from gui.plots.plot import Plot
 from gui.plots.series import MOST_POINTS, Decimated, SeriesPlot
@@ -317,6 +318,15 @@ def test_every_measurement_has_plots(apart: Any, name: str) -> None:
     assert view.plots
     view.restyle()
     view.show_fit(None)
+
+
+def test_axes_are_read_without_counting_noughts() -> None:
+    axis, energy = PlainAxis("bottom"), EnergyAxis("top")
+    assert axis.tickStrings([0.0, 8e5, 1.6e6], 1.0, 8e5) == ["0", "0.8·10⁶", "1.6·10⁶"]
+    assert axis.tickStrings([0.0, 2e4, 4e4], 1.0, 2e4) == ["0", "20000", "40000"]
+    ((_, where),) = energy.tickValues(450.0, 590.0, 270.0)
+    assert len(where) >= 2
+    assert energy.tickStrings(where, 1.0, 1.0)[:2] == ["2.25 eV", "2.50"]
 
 
 def test_jobs_keep_only_the_newest_of_a_name(qapp: Any) -> None:

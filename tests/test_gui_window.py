@@ -304,6 +304,12 @@ def test_the_live_fit_is_the_files_own(window: Any) -> None:
     data = window.conductor.run.data
     assert data is not None and data.rows_complete == 16
     assert window.conductor.run.path is not None
+    with RunFile(window.conductor.run.path) as run:
+        assert data.plan.keys() == run.plan.keys()
+        for name, points in run.plan.items():
+            assert np.array_equal(data.plan[name], points, equal_nan=True)
+        for asked in ("facts", "parameters", "decisions", "instruments", "sample", "spot"):
+            assert bool(getattr(data, asked)) == bool(getattr(run, asked)), asked
     ours, theirs = fit(data), evaluate(window.conductor.run.path)
     assert ours.analysis.to_json() == theirs.analysis.to_json()
 
@@ -502,12 +508,18 @@ def test_log_levels_and_search(window: Any) -> None:
 
 def test_themes_and_sizes(window: Any) -> None:
     before = theme.current()
+    margins = window.header.layout().contentsMargins().left()
+    height = window.header.close_button.minimumHeight()
     window.toggle_theme()
     assert theme.current().palette.name == "light"
     window.change_size(1.3)
     assert theme.current().scale == pytest.approx(1.3 * before.scale)
     assert window.settings.value("theme") == "light"
+    assert window.header.layout().contentsMargins().left() == round(12 * 1.3), "margins grow, too"
+    assert window.header.close_button.minimumHeight() == round(46 * 1.3)
     window._apply(before)
+    assert window.header.layout().contentsMargins().left() == margins
+    assert window.header.close_button.minimumHeight() == height
 
 
 def test_everything_is_reached_by_tab(window: Any) -> None:
@@ -532,6 +544,22 @@ def test_everything_is_reached_by_tab(window: Any) -> None:
         card(window, "shutter")._toggle,
     ):
         assert needed in seen
+
+
+def test_a_plot_is_shown_alone_and_a_field_says_what_it_allows(window: Any) -> None:
+    window.browser.open(window.conductor.run.path)
+    until(lambda: window.browser.view is not None, "a run")
+    window.tabs.setCurrentWidget(window.browser)
+    first, *others = window.browser.view.plots
+    QtTest.QTest.keyClick(first.canvas, Key.Key_L)
+    assert first.isVisible() and not any(one.isVisible() for one in others)
+    QtTest.QTest.keyClick(first.canvas, Key.Key_L)
+    assert all(one.isVisible() for one in others)
+    window.activateWindow()
+    window.measure.form.field("points").setFocus()
+    until(lambda: "allowed: " in window.measure.summary.text(), "what the field allows")
+    window.measure.choice.setFocus()
+    until(lambda: "allowed" not in window.measure.summary.text(), "the measurement's summary")
 
 
 def test_keys_are_told(window: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyqtgraph as pg
@@ -21,7 +22,7 @@ class EnergyAxis(pg.AxisItem):  # type: ignore[misc]
         if minVal <= 0.0 or maxVal <= minVal:
             return []
         low, high = ev(maxVal), ev(minVal)
-        step = _round_step((high - low) / max(size / 90.0, 2.0))
+        step = _round_step((high - low) / max(size / 90.0, 3.0), (1.0, 2.0, 2.5, 5.0, 10.0))
         first = math.ceil(low / step)
         count = min(int(high / step) - first + 1, 60)
         energies = [(first + number) * step for number in range(count)]
@@ -33,7 +34,9 @@ class EnergyAxis(pg.AxisItem):  # type: ignore[misc]
         if len(values) > 1:
             apart = abs(ev(values[0]) - ev(values[1]))
             digits = max(math.ceil(-math.log10(apart) - 1e-6), 1) if apart > 0.0 else 2
-        return [f"{ev(value):.{digits}f}" for value in values]
+            digits += abs(round(apart, digits) - apart) > 0.01 * apart
+        words = [f"{ev(value):.{digits}f}" for value in values]
+        return [*(f"{one} eV" for one in words[:1]), *words[1:]]
 
 
 class PlainAxis(pg.AxisItem):  # type: ignore[misc]
@@ -67,7 +70,7 @@ class PlainAxis(pg.AxisItem):  # type: ignore[misc]
         between = [d + math.log10(k) for d in range(low, high + 1) for k in (2, 5)]
         fine = [d + math.log10(k) for d in range(low, high + 1) for k in range(2, 10)]
         shown = [(1.0, [v for v in decades if minVal <= v <= maxVal])]
-        if room > 120.0:
+        if room > 85.0:
             shown.append((0.3, [v for v in between if minVal <= v <= maxVal]))
         if room > 60.0:
             shown.append((0.1, [v for v in fine if minVal <= v <= maxVal]))
@@ -85,14 +88,19 @@ class PlainAxis(pg.AxisItem):  # type: ignore[misc]
         """Return numbers with as many digits as their spacing asks for."""
         if self.logMode:
             return self.logTickStrings(values, scale, spacing)
+        high = max((abs(value * scale) for value in values), default=0.0)
+        if high >= 1e5:
+            return [_in_thousands(value * scale, high) for value in values]
         return [_spaced(value * scale, spacing * scale) for value in values]
 
 
+def _in_thousands(value: float, high: float) -> str:
+    """Return a value in the power of a thousand that the largest of its axis asks for."""
+    power = 3 * math.floor(math.log10(high) / 3.0 + 1e-9)
+    return "0" if value == 0.0 else f"{value / 10.0**power:.6g}·10{_raised(power)}"
+
+
 def _spaced(value: float, spacing: float) -> str:
-    if max(abs(value), abs(spacing)) >= 1e5:
-        if value == 0.0:
-            return "0"
-        return _number(value) if "e" in f"{value:.6g}" else f"{value:.6g}"
     if 0.0 < spacing < 1e-4:
         power = 3 * math.floor(math.log10(spacing * 100.0) / 3.0)
         digits = max(power - math.floor(math.log10(spacing) + 1e-9), 0)
@@ -117,6 +125,6 @@ def _raised(power: int) -> str:
     return str(power).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
 
 
-def _round_step(rough: float) -> float:
+def _round_step(rough: float, steps: Sequence[float] = (1.0, 2.0, 5.0, 10.0)) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= rough)
+    return next(step * power for step in steps if step * power >= rough)

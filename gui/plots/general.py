@@ -35,6 +35,12 @@ class GeneralView(MeasurementView):
             self.columns.tools.insertWidget(1, label(name, "muted"))
         self._data: RunData | None = None
         self._pair: _Pair | None = None
+        self._has_arrays = True
+
+    @property
+    def without(self) -> tuple[Plot, ...]:
+        """See MeasurementView."""
+        return () if self._has_arrays else (self.array,)
 
     def draw(self, data: RunData) -> None:
         """See MeasurementView."""
@@ -57,7 +63,9 @@ class GeneralView(MeasurementView):
             self.array.set_title(f"Newest {column.long_name or arrays[0]}")
             self.array.set_labels(column.axes[0], unit(column.unit))
             self._line.setData(data.axis(column.axes[0]), np.asarray(newest, dtype=np.float64))
-        self.array.setVisible(bool(arrays))
+        if bool(arrays) != self._has_arrays:
+            self._has_arrays = bool(arrays)
+            self.array.setVisible(self._has_arrays)
 
     def _redraw(self) -> None:
         data = self._data
@@ -75,7 +83,7 @@ class GeneralView(MeasurementView):
         self._points.setVisible(not dense)
         if not dense:
             self._points.setData(*pair.some(_MOST_SYMBOLS))
-        self.columns.set_labels(*(_words(data, name) for name in names))
+        self.columns.set_labels(_words(data, names[0]), _words(data, names[1], pair.unit))
 
     def main_curve(self, data: RunData) -> tuple[Plot, Any, Any] | None:
         """See MeasurementView."""
@@ -94,8 +102,13 @@ class _Pair:
         self.data, self.names = data, names
         self.rising = True
         self.series = Decimated(np.zeros(0), np.zeros(0))
+        self.factor, self.unit = 1.0, unit(self._unit_of(names[1]))
         self._seen = 0
         self._origin = 0.0
+
+    def _unit_of(self, name: str) -> str:
+        column = self.data.table.get(name)
+        return column.unit if column is not None else ""
 
     def look(self) -> None:
         """Take what the run has now."""
@@ -105,7 +118,8 @@ class _Pair:
             y = y - y[0]
         if self._seen == 0 and count:
             self._origin = float(x[0]) if self.names[0] == "time" else 0.0
-            self.series = Decimated(x, y, origin=self._origin)
+            self.factor, self.unit = _readable(self.data, self.names[1], y)
+            self.series = Decimated(x, y, origin=self._origin, factor=self.factor)
         new = x[max(self._seen - 1, 0) :]  # NaN rises nowhere: such a run is shown as points
         self.rising = self.rising and bool((new[1:] >= new[:-1]).all())
         self._seen = count
@@ -115,18 +129,32 @@ class _Pair:
         """Return at most so many of the points, evenly, the newest among them."""
         count = len(self.series)
         rows = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
-        x, y = self.series.x_at(rows), np.asarray(self.series.y[rows], dtype=np.float64)
+        x = self.series.x_at(rows)
+        y = self.factor * np.asarray(self.series.y[rows], dtype=np.float64)
         good = np.isfinite(x) & np.isfinite(y)
         return x[good], y[good]
 
 
-def _words(data: RunData, name: str) -> str:
+def _readable(data: RunData, name: str, values: Any) -> tuple[float, str]:
+    """Return factor and unit by which a column's values are read without powers of ten."""
+    column = data.table.get(name)
+    printed = unit(column.unit) if column is not None else ""
+    high = float(np.nanmax(np.abs(values))) if len(values) else 0.0
+    if printed not in ("J", "W") or not 0.0 < high < 0.1:
+        return 1.0, printed
+    for factor, prefix in ((1e3, "m"), (1e6, "µ"), (1e9, "n")):
+        if high * factor >= 0.1:
+            return factor, prefix + printed
+    return 1e9, f"n{printed}"
+
+
+def _words(data: RunData, name: str, printed: str | None = None) -> str:
     column = data.table.get(name)
     if name == "time":
         return "time since the first record (s)"
     if column is None:
         return name
-    printed = unit(column.unit)
+    printed = unit(column.unit) if printed is None else printed
     return f"{name.replace('_', ' ')} ({printed})" if printed else name.replace("_", " ")
 
 

@@ -60,6 +60,8 @@ class _Canvas(pg.PlotWidget):  # type: ignore[misc]
             view.scaleBy((1.25, 1.25))
         elif key == QtCore.Qt.Key.Key_Home:
             view.enableAutoRange()
+        elif key == QtCore.Qt.Key.Key_L and isinstance(parent := self.parent(), Plot):
+            parent.large.toggle()
         elif key in _MOVES:
             (x0, x1), (y0, y1) = view.viewRange()
             dx, dy = _MOVES[key]
@@ -96,8 +98,9 @@ class Plot(QtWidgets.QWidget):
         box.setContentsMargins(size(4), size(2), size(4), size(2))
         box.setSpacing(0)
         top = QtWidgets.QHBoxLayout()
-        top.setSpacing(size(8))
+        top.setSpacing(size(5))
         self.title = label(title, "name")
+        self.title.setMinimumWidth(1)  # rather cut off than a window wider than the screen
         self.readout = label("", "muted")
         self.readout.setAlignment(RIGHT)
         self.readout.setSizePolicy(
@@ -111,9 +114,17 @@ class Plot(QtWidgets.QWidget):
             self.hold = QtWidgets.QToolButton()
             self.hold.setText("Hold")
             self.hold.setCheckable(True)
+            self.hold.setProperty("kind", "small")
             self.hold.setToolTip("keep the scale as it is (double click or Home: fit it again)")
             self.hold.toggled.connect(self._hold)
             top.addWidget(self.hold)
+        self.large = QtWidgets.QToolButton()
+        self.large.setText("Large")
+        self.large.setCheckable(True)
+        self.large.setProperty("kind", "small")
+        self.large.setToolTip("this plot alone, in the place of all (L)")
+        self.large.hide()
+        top.addWidget(self.large)
         box.addLayout(top)
         axes: dict[str, Any] = {
             "bottom": PlainAxis(orientation="bottom"),
@@ -267,8 +278,9 @@ class Plot(QtWidgets.QWidget):
             back.setAlpha(210)
             legend.setBrush(pg.mkBrush(back))
             legend.setPen(pg.mkPen(None))
-        if self.hold is not None:
-            self.hold.setMaximumHeight(now.px(24))
+        for one in (self.hold, self.large):
+            if one is not None:
+                one.setMaximumHeight(now.px(24))
 
     def _label_axes(self) -> None:
         now = theme.current()

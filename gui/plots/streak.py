@@ -14,7 +14,6 @@ import pyqtgraph as pg
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 from gui import theme
-from gui.fields import label
 from gui.plots.plot import Floats, Plot
 from gui.plots.view import MeasurementView
 from gui.rundata import RunData
@@ -161,8 +160,7 @@ class StreakView(MeasurementView):
         self.choice = QtWidgets.QComboBox()
         self.choice.setAccessibleName("record shown")
         self.choice.currentIndexChanged.connect(lambda _index: self._show_chosen())
-        self.image.tools.insertWidget(1, label("record", "muted"))
-        self.image.tools.insertWidget(2, self.choice)
+        self.image.tools.insertWidget(1, self.choice)
         self._data: RunData | None = None
         self._frames: Frames | None = None
         self._shown = (-2, -2)
@@ -195,7 +193,7 @@ class StreakView(MeasurementView):
             return
         self._shown = (id(data), row)
         fluence = float(data.records("fluence")[row])
-        self.image.set_title(f"Spectrogram {row + 1}, {significant(fluence)} µJ/cm²")
+        self.image.set_title(f"Record {row + 1}: {significant(fluence)} µJ/cm²")
         sample = not int(data.records("kind")[row])
         self.image.show_image(data.axis("sweep_time"), data.axis("wavelength"), net, place=sample)
         self._project()

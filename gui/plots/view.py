@@ -81,6 +81,7 @@ class MeasurementView(QtWidgets.QWidget):
         self.body = QtWidgets.QVBoxLayout()
         box.addLayout(self.body, 1)
         self.plots: list[Plot] = []
+        self._rows: list[QtWidgets.QSplitter] = []
         self._overlaid: list[tuple[Plot, Any]] = []
 
     # ---- what a view writes for itself ----------------------------------------------------------
@@ -100,6 +101,7 @@ class MeasurementView(QtWidgets.QWidget):
 
     def show_fit(self, evaluation: Any) -> None:
         """Show the results and curves of an analysis; None clears them."""
+        self.strip.setVisible(evaluation is not None)
         self.strip.show_results(evaluation.analysis if evaluation is not None else None, self.MAIN)
         if evaluation is not None:
             self.draw_fit(evaluation)
@@ -117,10 +119,22 @@ class MeasurementView(QtWidgets.QWidget):
                 curve.setData(x, y)
                 self._overlaid.append((plot, curve))
 
+    def _enlarge(self, plot: Plot, on: bool) -> None:
+        """Show one plot alone, or all again."""
+        for other in self.plots:
+            other.setVisible(other is plot or (not on and other not in self.without))
+        for row in self._rows:
+            row.setVisible(not on or row.indexOf(plot) >= 0)
+
+    @property
+    def without(self) -> tuple[Plot, ...]:
+        """Plots for which this run has nothing to show."""
+        return ()
+
     @property
     def paint_s(self) -> float:
         """How long the last painting of all plots took (s)."""
-        return sum(plot.canvas.paint_s for plot in self.plots)
+        return sum(plot.canvas.paint_s for plot in self.plots if plot.isVisible())
 
     def restyle(self) -> None:
         """Take another theme's colours."""
@@ -139,6 +153,10 @@ class MeasurementView(QtWidgets.QWidget):
                 self.plots.append(plot)
             inner.setSizes([1000] * len(row))
             outer.addWidget(inner)
+            self._rows.append(inner)
+            for plot in row:
+                plot.large.show()
+                plot.large.toggled.connect(lambda on, plot=plot: self._enlarge(plot, on))
         for place, weight in enumerate(stretch):
             outer.setStretchFactor(place, weight)
         self.body.addWidget(outer, 1)
