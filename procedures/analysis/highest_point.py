@@ -27,6 +27,7 @@ _INSIDE = 0.97
 _STEADY = 0.005  # noise of a channel, relative
 _SIGNIFICANT = 5.0
 _RIVAL_SIGMA, _VALLEY_SIGMA = 2.0, 3.0
+_ALIKE = 0.005  # of the top: what pulses, gate and response do to two heights beyond their noise
 
 
 @dataclass(frozen=True)
@@ -128,21 +129,21 @@ def fitted(
 def rivals(smooth: FloatArray, sigma: FloatArray, part: Part, others: Sequence[FloatArray]) -> bool:
     """Return whether another maximum may be the higher one.
 
+    One inside the part counts, too: what tells two humps together does not tell the higher one.
     others: spectra as they might be as well, (P,) each, smoothed alike: their difference adds to
     the noise.
     """
     model = np.sqrt(sum((other - smooth) ** 2 for other in others)) if others else 0.0 * smooth
     inside = part.channels
     top = inside.start + int(np.argmax(smooth[inside]))
-    for side in (slice(0, inside.start), slice(inside.stop, len(smooth))):
-        if side.stop - side.start < 3:
-            continue
-        place = side.start + int(np.argmax(smooth[side]))
+    maxima = 1 + np.flatnonzero((smooth[1:-1] >= smooth[:-2]) & (smooth[1:-1] > smooth[2:]))
+    for place in maxima[np.abs(maxima - top) > 2]:
         between = smooth[min(place, top) : max(place, top) + 1]
         valley = smooth[place] - float(between.min())
         if valley < _VALLEY_SIGMA * sigma[place]:
             continue
-        unsure = float(np.sqrt(sigma[place] ** 2 + (model[place] - model[top]) ** 2))
+        apart = float(np.hypot(model[place] - model[top], _ALIKE * smooth[top]))
+        unsure = float(np.hypot(sigma[place], apart))
         if smooth[place] + _RIVAL_SIGMA * unsure > smooth[top]:
             return True
     return False
