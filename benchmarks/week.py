@@ -226,8 +226,10 @@ def through_queue(week: Week, folder: Path, dice: random.Random, count: int) -> 
         queue.add(header)
     done = 0
     while (waiting := len(queue.runs())) > 0:
+        emptied = None
         with watched(), perhaps_stopped(dice):
             emptied = run_queue(queue, lambda _line: None, keep_going=False, quiet=True)
+        if emptied is not None:
             for outcome in emptied.outcomes:
                 settle(week, folder, outcome, calm)
             done += len(emptied.outcomes)

@@ -30,7 +30,7 @@ from procedures.running.runfile import RunFile
 
 _STREAK_AXES = {"wavelength": 672, "sweep_time": 512}
 _OTHER_AXIS = 64
-_FILE_BYTES = 400_000
+_FILE_BYTES = 800_000  # of a run without a record: its layout, its log, its bench file
 _COPIES = 2.0  # the journal beside the file holds every record once more, until it is closed
 
 

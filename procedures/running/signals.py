@@ -2,15 +2,21 @@
 
 The first signal raises `Stopped` in the main thread, so that even a long exposure ends at once and
 every `with` on the way out closes the shutter; the clean-up itself is not interrupted, and inside
-`deferred()` (a record being handed over) the signal waits until the block ends.
+`deferred()` (a record being handed over) the signal waits until the block ends. One that falls
+into a callback of the interpreter (a weak reference that dies), which swallows what is raised, is
+given once more.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
+
+
+_AGAIN_S = 0.01
 
 
 class Stopped(BaseException):
@@ -26,6 +32,7 @@ class Signals:
         self._pending = False
         self._done = False
         self._deferral = _Deferral(self)
+        self._unraisable: Any = None
 
     def __enter__(self) -> Signals:
         """Take the handlers (in the main thread only)."""
@@ -34,6 +41,7 @@ class Signals:
                 number = getattr(signal, name, None)
                 if number is not None:
                     self._previous[number] = signal.signal(number, self._handle)
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,6 +49,16 @@ class Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        if self._unraisable is not None:
+            sys.unraisablehook, self._unraisable = self._unraisable, None
+
+    def _swallowed(self, told: Any) -> None:
+        """Give a signal again whose `Stopped` went nowhere; not from here: that went there, too."""
+        if isinstance(told.exc_value, Stopped) and self._done:
+            self._done = False
+            threading.Timer(_AGAIN_S, signal.raise_signal, (signal.SIGINT,)).start()
+        elif self._unraisable is not None:
+            self._unraisable(told)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.stop()
