@@ -354,7 +354,7 @@ def page_of(view: NightView) -> Iterator[str]:
 def asked(url: str, method: str = "GET", **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(f"http://{url}", method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         with error:

@@ -15,7 +15,6 @@ import threading
 from types import FrameType
 from typing import Any
 
-
 _AGAIN_S = 0.01
 
 
