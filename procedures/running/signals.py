@@ -9,13 +9,16 @@ given once more.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
-_AGAIN_S = 0.01
+_AGAIN_S, _TIMES = 0.05, 100  # a swallowed signal is given so often, until it is heard
+_DEAF_S = 0.02  # so long the interpreter may take to come out of what swallows it
 
 
 class Stopped(BaseException):
@@ -32,6 +35,7 @@ class Signals:
         self._done = False
         self._deferral = _Deferral(self)
         self._unraisable: Any = None
+        self._deaf_until_s = 0.0
 
     def __enter__(self) -> Signals:
         """Take the handlers (in the main thread only)."""
@@ -54,13 +58,23 @@ class Signals:
     def _swallowed(self, told: Any) -> None:
         """Give a signal again whose `Stopped` went nowhere; not from here: that went there, too."""
         if isinstance(told.exc_value, Stopped) and self._done:
+            self._deaf_until_s = math.inf
             self._done = False
-            threading.Timer(_AGAIN_S, signal.raise_signal, (signal.SIGINT,)).start()
+            threading.Thread(target=self._again, name="signal again", daemon=True).start()
+            self._deaf_until_s = time.monotonic() + _DEAF_S
         elif self._unraisable is not None:
             self._unraisable(told)
 
+    def _again(self) -> None:
+        for _ in range(_TIMES):
+            time.sleep(_AGAIN_S)
+            if self._done or not self._previous:
+                return
+            signal.raise_signal(signal.SIGINT)
+
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop()
+        if time.monotonic() >= self._deaf_until_s:
+            self.stop()
 
     def stop(self) -> None:
         """Do as a signal does, in whatever thread: raise Stopped, once, not while deferred."""
