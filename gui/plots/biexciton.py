@@ -9,7 +9,7 @@ import numpy as np
 from gui.plots.plot import Plot
 from gui.plots.sweep import SweepView
 from gui.rundata import RunData
-from gui.words import ev, result, significant
+from gui.words import ev, significant
 
 
 class BiexcitonView(SweepView):
@@ -88,8 +88,8 @@ class BiexcitonView(SweepView):
             if f"{name}_law_area" in curves:
                 law.setData(curves["law_fluence_mJ_cm2"], curves[f"{name}_law_area"])
         slopes = [
-            f"{short} {result(results[f'{name}_slope'])}"
+            f"{short} {results[f'{name}_slope'].value:.3f}"
             for name, short in (("exciton", "A"), ("biexciton", "B"))
             if isinstance(results[f"{name}_slope"].value, float)
         ]
-        self.growth.set_title("Both bands" + (f": slopes {', '.join(slopes)}" if slopes else ""))
+        self.growth.set_title(f"Slopes {', '.join(slopes)}" if slopes else "Both bands")

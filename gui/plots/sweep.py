@@ -78,4 +78,4 @@ class SweepView(MeasurementView):
         self.growth.set_title(title)
         if found is not None and isinstance(found.value, float) and isinstance(found.stderr, float):
             self.growth.mark(found.value, found.stderr)
-            self.growth.set_title(f"{title}: threshold {result(found)}")
+            self.growth.set_title(f"Threshold {result(found)}")
