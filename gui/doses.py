@@ -64,6 +64,7 @@ class DoseWatch(QtCore.QObject):
         self._jobs, self._folder, self._allowed = jobs, folder, allowed_J_cm2
         self._where = ("", "")
         self._parts: dict[tuple[str, str], tuple[str, int, float]] = {}
+        self._trouble = ""
         self.last: SpotSeen | None = None
 
     def look_at(self, sample: str, spot: str) -> None:
@@ -109,4 +110,6 @@ class DoseWatch(QtCore.QObject):
             self.seen.emit(found)
 
     def _cannot(self, error: BaseException) -> None:
-        self.told.emit("warning", f"the dose of this spot is not known: {error}")
+        if str(error) != self._trouble:  # it is asked every second
+            self._trouble = str(error)
+            self.told.emit("warning", f"the dose of this spot is not known: {error}")
