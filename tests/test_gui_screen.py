@@ -34,7 +34,7 @@ name = "bench under Xvfb"
 data_dir = "runs"
 [simulation]
 clock = "wall"
-speed = 20.0
+speed = 5.0
 """
 OPERATOR = '''
 """Clicks as an operator would; every step is a mouse or key event on the real window."""
