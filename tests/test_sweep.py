@@ -233,11 +233,11 @@ def test_a_failed_write_fails_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
     original = RunWriter._write_rows
     calls = []
 
-    def full(self: RunWriter, records: Any) -> None:
-        calls.append(len(records))
+    def full(self: RunWriter, rows: Any, places: Any) -> None:
+        calls.append(len(rows))
         if len(calls) > 1:
             raise OSError(28, "No space left on device")
-        original(self, records)
+        original(self, rows, places)
 
     monkeypatch.setattr(RunWriter, "_write_rows", full)
     outcome = run(tmp_path, {**WHERE, "points": 200})

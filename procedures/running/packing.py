@@ -154,6 +154,10 @@ class Block:
     def empty(self) -> None:
         """Forget the records; keep some of the room."""
         self.rows = []
+        self.forget_arrays()
+
+    def forget_arrays(self) -> None:
+        """Forget the arrays, which are written; their numbers stay."""
         self.heavy = False
         for column in self.arrays:
             column.empty()

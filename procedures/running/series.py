@@ -116,12 +116,14 @@ class PlacedSeries(Series):
     def places(self) -> npt.NDArray[np.uint64]:
         """Return where the records since the last call are: (pieces, 2), begin and bytes.
 
-        All of them are with the system, though not forced to disk.
+        All of them are there after `flush`, though not forced to disk.
         """
         pieces, self._pieces = self._pieces, []
-        if pieces:
-            self._id.flush()  # HDF5 holds small writes back
         return np.array(pieces, dtype="<u8").reshape(-1, 2)
+
+    def flush(self) -> None:
+        """Hand small writes over, which HDF5 holds back."""
+        self._id.flush()
 
     def _note(self, begin: int, size: int) -> None:
         if self._pieces and sum(self._pieces[-1]) == begin:

@@ -74,10 +74,7 @@ class RunWriter:
         self._guard = threading.Lock()
         self._condition = threading.Condition(self._guard)
         self._turned_away = False
-        self._urgent = False  # somebody waits until it is durable
-        self._nudged = False  # it pays to write arrays now
-        self._taken: list[bytes] = []  # rows whose arrays are in the file
-        self._taken_bytes = 0
+        self._urgent = False
         self._log: list[tuple[float, str, str]] = []
         self._status: str | None = None
         self._closing = False
@@ -117,6 +114,7 @@ class RunWriter:
         self._state = Series(state)
         self._row_bytes = sum(one.row_bytes for one in (*self._arrays, *self._numbers))
         self._most_pending = max(LARGEST_PENDING_BYTES // max(self._row_bytes, 1), 1)
+        self._most_in_group = max(COMMIT_BYTES // max(self._row_bytes, 1), 2)
         self._packer = Packer(
             [(name, records[name].dtype, records[name].shape[1:]) for name in self._order],
             json.loads(state.attrs["names"]),
@@ -160,7 +158,8 @@ class RunWriter:
     def append(self, record: Mapping[str, Any], state: Mapping[str, float] | None = None) -> None:
         """Take a record: a value for each column, and the bench's state after it.
 
-        Cheap; the write happens in another thread, of a copy. If more is waiting than memory is
+        Cheap: a copy is kept, arrays go to the system when there are some of them, and the rest is
+        done by another thread. If more is waiting than memory is
         meant to hold, it waits for the disk, and the log says so. Raises WriteFailed if an earlier
         write failed, or the disk does not catch up; ValueError, and nothing is taken, if the record
         does not fit the columns.
@@ -173,10 +172,15 @@ class RunWriter:
                 self._wait_for_room()
                 records = self._records
             self._packer.pack(record, state, records)
-            if records.heavy and not self._nudged:
-                self._nudged = True
-                self._condition.notify_all()
-            elif len(records.rows) == 1:
+            if records.heavy:
+                try:
+                    self._take(records)
+                except Exception as error:
+                    self._failed(error)
+                    self._raise_failure()
+            waiting = len(records.rows)
+            if waiting == 1 or waiting == self._most_in_group:
+                self._urgent |= waiting > 1
                 self._condition.notify_all()
 
     def _wait_for_room(self) -> None:
@@ -312,29 +316,30 @@ class RunWriter:
         while True:
             with self._condition:
                 self._condition.wait_for(
-                    lambda: self._records or self._taken or self._log or self._status
-                    or self._closing
-                )  # fmt: skip
-                if self._closing and not (self._records or self._taken or self._status):
+                    lambda: self._records or self._log or self._status or self._closing
+                )
+                if self._closing and not (self._records or self._status):
                     return
                 self._condition.wait_for(
-                    lambda: self._closing or self._urgent or self._nudged,
-                    max(due - time.monotonic(), 0.0),
+                    lambda: self._closing or self._urgent, max(due - time.monotonic(), 0.0)
                 )
-                now = self._closing or self._urgent or time.monotonic() >= due
-                self._urgent = self._nudged = False
-                records, self._records = self._records, self._spare
+                due = time.monotonic() + GROUP_S
+                self._urgent = False
+                records = self._records
+                try:
+                    self._take(records)
+                    places = [series.places() for series in self._arrays]
+                except Exception as error:
+                    self._failed(error)
+                    return
+                self._records = self._spare
                 self._rows += len(records)
+                status, self._status = self._status, None
             try:
-                self._take(records)
-                if now or self._taken_bytes >= COMMIT_BYTES:
-                    due = time.monotonic() + GROUP_S
-                    self._commit()
+                self._commit(records.rows, places, status)
             except Exception as error:
                 with self._condition:
-                    self._failure = error
-                    self._records = self._packer.block()
-                    self._condition.notify_all()
+                    self._failed(error)
                 return
             records.empty()
             self._spare = records
@@ -342,49 +347,61 @@ class RunWriter:
                 self._durable = self.rows_complete
                 self._condition.notify_all()
 
+    def _failed(self, error: BaseException) -> None:
+        """Note why nothing can be written any more; the lock is held."""
+        self._failure = self._failure or error
+        self._records = self._packer.block()
+        self._condition.notify_all()
+
     def _take(self, records: Block) -> None:
-        """Write the arrays of a block; its numbers wait for `_commit`, which ends the group."""
-        if not records:
-            return
+        """Write the arrays of a block that are in memory; their numbers wait for `_commit`.
+
+        By whoever holds the lock: HDF5 keeps other threads of Python waiting in any case, and so
+        the memory is used again while it is warm.
+        """
         new = [column.filled() for column in records.arrays]
         sizes = [sum(map(len, parts)) for parts in new]
-        need_space(self.path, 2 * len(records) * self._row_bytes)
         if any(sizes):
-            self._room.ask(sum(map(Series.growth, self._arrays, sizes)))
+            growth = sum(map(Series.growth, self._arrays, sizes))
+            need_space(self.path, growth)
+            self._room.ask(growth)
             with self._hdf5():
                 for series, parts in zip(self._arrays, new, strict=True):
                     series.append(parts)
-        self._taken += records.rows
-        self._taken_bytes += len(records) * self._row_bytes
+            records.forget_arrays()
 
-    def _commit(self) -> None:
-        """Make what was taken durable, then show it to readers."""
-        with self._condition:
-            status, self._status = self._status, None
-        rows, self._taken, self._taken_bytes = self._taken, [], 0
+    def _commit(self, rows: list[bytes], places: list[Any], status: str | None) -> None:
+        """Make a group of rows durable, then show it to readers."""
         if rows:
-            self._write_rows(rows)
+            need_space(self.path, 2 * len(rows) * self._row_bytes)
+            self._write_rows(rows, places)
         self._write_log()
         with self._hdf5():
             if status is not None:
                 self._status_field[()] = status.encode()
             self._file.flush()
             if rows:
-                self._counter[()] = self._rows
+                self._counter[()] = self.rows_complete + len(rows)
                 self._file.flush()
             if self._journal.full:
                 os.fsync(self._file.id.get_vfd_handle())
-        self.rows_complete = self._rows
+        self.rows_complete += len(rows)
 
-    def _write_rows(self, rows: list[bytes]) -> None:
-        """Write rows whose arrays are in the file into the journal, then their numbers."""
+    def _write_rows(self, rows: list[bytes], places: list[Any]) -> None:
+        """Write rows whose arrays are in the file, at `places`: journal first, then numbers."""
         numbers, states = self._packer.numbers(rows)
         self._room.ask(sum(one.growth(len(rows)) for one in (*self._numbers, self._state)))
+        if any(map(len, places)):
+            self._sync_arrays()
         if not self._journal.full:
             entry: list[Any] = [np.array([self.rows_complete, len(rows)], dtype="<u8")]
-            places = self._places()
+            pieces = iter(places)
             for name in self._order:
-                entry += [numbers[name]] if name in numbers else places[name]
+                if name in numbers:
+                    entry.append(numbers[name])
+                else:
+                    where = next(pieces)
+                    entry += [np.array([len(where)], dtype="<u8"), where.reshape(-1)]
             self._journal.add(ROWS, *entry, states)
             self._journal.sync()
         with self._hdf5():
@@ -392,16 +409,14 @@ class RunWriter:
                 series.append([numbers[name]])
             self._state.append([states])
 
-    def _places(self) -> dict[str, list[Any]]:
-        """Return where the arrays are that were taken since the last time: on disk by then."""
-        found = {}
+    def _sync_arrays(self) -> None:
+        """Force arrays to disk: what the journal says is there must be there."""
         with self._hdf5():
-            for name, series in zip(self._array_names, self._arrays, strict=True):
-                pieces = series.places()
-                found[name] = [np.array([len(pieces)], dtype="<u8"), pieces.reshape(-1)]
-            if any(len(pieces) for _, pieces in found.values()):
-                os.fsync(self._file.id.get_vfd_handle())
-        return found
+            for series in self._arrays:
+                series.flush()
+        os.fsync(self._file.id.get_vfd_handle())
+        if self._turned_away:  # meanwhile, by the thread that hands over records
+            raise WriteFailed(f"{self.path}: arrays could not be written")
 
     def _write_log(self) -> None:
         with self._condition:
