@@ -96,6 +96,7 @@ class Browser(QtWidgets.QWidget):
         self.table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QtWidgets.QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setShowGrid(False)
+        self.table.setTabKeyNavigation(False)  # Tab leaves it: the arrows move inside
         self.table.setAlternatingRowColors(True)
         self.table.setAccessibleName("run files")
         self.table.setMinimumHeight(size(90))

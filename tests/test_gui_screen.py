@@ -34,7 +34,7 @@ name = "bench under Xvfb"
 data_dir = "runs"
 [simulation]
 clock = "wall"
-speed = 5.0
+speed = 10.0
 """
 OPERATOR = '''
 """Clicks as an operator would; every step is a mouse or key event on the real window."""
@@ -87,6 +87,20 @@ def fill(w):
     type_into(w.measure.sample, "film X")
 def settled(w): return ready(w) and "40 points" in w.measure.forecast.text()
 
+Key, ctrl = QtCore.Qt.Key, QtCore.Qt.KeyboardModifier.ControlModifier
+none = QtCore.Qt.KeyboardModifier.NoModifier
+def keys(key, modifier=none):
+    return lambda w: QtTest.QTest.keyClick(w.windowHandle(), key, modifier)
+def tab_to(widget):
+    def act(w):
+        if w.focusWidget() is widget(w): return None
+        QtTest.QTest.keyClick(w.windowHandle(), Key.Key_Tab)
+        return False
+    return act
+def type_here(w, text):
+    QtTest.QTest.keyClick(w.windowHandle(), Key.Key_A, ctrl)
+    for one in text: QtTest.QTest.keyClick(w.windowHandle(), one)
+
 def answer_close(button_text):
     def answer():
         for box in QtWidgets.QApplication.topLevelWidgets():
@@ -138,6 +152,35 @@ SCRIPTS = {
         close_and("Keep measuring"),
         lambda w: rows(w) >= 5,
         close_and("End it and close"),
+    ],
+    "by keyboard": [
+        lambda w: None if ready(w) and not w.activateWindow() and w.isActiveWindow() else False,
+        keys(Key.Key_M, ctrl),
+        tab_to(lambda w: w.measure.form.field("points")),
+        lambda w: type_here(w, "12"),
+        lambda w: ready(w) and "12 points" in w.measure.forecast.text(),
+        keys(Key.Key_F9),
+        lambda w: run(w).active and rows(w) >= 3,
+        keys(Key.Key_F8),
+        lambda w: run(w).state == "paused",
+        keys(Key.Key_F8),
+        lambda w: rows(w) >= 5,
+        keys(Key.Key_F8, ctrl),
+        lambda w: w.run_pane.chip.text() == "ABORTED" and not w.conductor.busy,
+        keys(Key.Key_3, ctrl),
+        lambda w: w.browser.model.rowCount() == 1,
+        tab_to(lambda w: w.browser.table),
+        keys(Key.Key_Home),
+        keys(Key.Key_Return),
+        lambda w: w.browser.data is not None and w.browser.data.status == "aborted",
+        tab_to(lambda w: w.browser.resume_button),
+        keys(Key.Key_Space),
+        lambda w: run(w).active and rows(w) >= 7,
+        keys(Key.Key_Escape),
+        lambda w: run(w).state == "paused" and w.view.shutter_open is False,
+        keys(Key.Key_F8),
+        lambda w: w.run_pane.chip.text() == "FINISHED",
+        lambda w: w.close() or True,
     ],
     "terminated": COMMON + [lambda w: print("ready to be ended", flush=True)],
 }
@@ -237,6 +280,19 @@ def test_a_day_at_the_bench(tmp_path: Path, screen: str) -> None:
         assert run.status == "aborted"
         assert run.rows_complete >= 5
         assert any("making the bench safe" in text for _, _, text in run.log)
+
+
+def test_a_run_is_begun_paused_aborted_found_and_resumed_by_keys_alone(
+    tmp_path: Path, screen: str
+) -> None:
+    finished(operate("by keyboard", tmp_path, screen))
+    (path,) = files(tmp_path).values()
+    with RunFile(path) as run:
+        assert (run.status, run.rows_complete) == ("finished", 12)
+        texts = [text for _, _, text in run.log]
+        assert texts.count("paused") == 2
+        light = run.records("spectra").astype(float) - run.records("background")
+        assert (light.max(axis=1) > 50.0).all(), "no record was taken in the dark"
 
 
 def test_a_signal_ends_run_and_window_in_order(tmp_path: Path, screen: str) -> None:
