@@ -90,8 +90,8 @@ class Response:
         """Return the response of a bench by seed: it was not measured, and its analysis knows."""
         rng, usual = generator(int(seed), "response", 0), Response()
         return Response(
-            usual.silicon.drawn(rng, 60.0, 0.2),
-            usual.grating.drawn(rng, 60.0, 0.2),
+            usual.silicon.drawn(rng, 70.0, 0.2),
+            usual.grating.drawn(rng, 70.0, 0.2),
             usual.cathode.drawn(rng, 40.0, 0.15),
         )
 

@@ -28,12 +28,12 @@ QUOTE_AT = 2.6
 QUOTE_RANGE = (1.8, 3.5)
 """Where films are customarily quoted: the line's variation over it enters if none is named."""
 
-_WIDTH_TERM = 0.0015  # relative: pixels, and the dispersion of the axis, tell a width no better
+_WIDTH_TERM = 0.0011  # relative: pixels, and focal lengths to a part in a thousand, tell no better
 _PAST_END = 1.03  # of the brightest record: a line wanted up to there counts as measured
 _DEVELOPED = 0.2  # relative change still to come, up to which the fit may take the line on
 _LEAST_SAY = 0.02  # weight of a law that is asked
 _TAIL_DRAWS = 16
-_TAIL_TERM = 0.12  # of what the fit adds beyond the last record
+_TAIL_TERM = 0.06  # of what the fit adds beyond the last record
 
 
 def put_stimulated(
