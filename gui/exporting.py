@@ -8,16 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from gui.fits import apart
 from gui.rundata import RunData
 from procedures.analysis.results import format_result
 
 
 def write_figure(evaluation: Any, path: Path) -> Path:
     """Draw the measurement's figure (PNG, SVG or PDF, by the ending)."""
+    if evaluation.data is None:  # fitted in another process: its records are not here
+        return apart(_figure_of_file, Path(evaluation.file), path)
     from procedures.registry import measurement
 
     measurement(evaluation.measurement).load("figure")(evaluation, path)
     return path
+
+
+def _figure_of_file(file: Path, path: Path) -> Path:
+    from procedures.evaluation import evaluate
+
+    return write_figure(evaluate(file), path)
 
 
 def write_table(data: RunData, evaluation: Any, path: Path) -> Path:
