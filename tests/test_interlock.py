@@ -19,6 +19,7 @@ from instruments.errors import ConfigError, InstrumentError, InterlockTripped
 from procedures.running.interlock import Interlock
 from procedures.running.runfile import RunFile
 from procedures.running.runner import Outcome
+from procedures.running.signals import Stopped
 from procedures.session import Control, Description, go_on, measure
 
 QUICK = {
@@ -197,6 +198,24 @@ def test_a_blade_that_opens_by_itself_is_closed_and_light_refused_until_reset() 
         interlock.reset()
         shine(bench)
         assert bench.instruments["shutter"].is_open
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.5])
+def test_a_closing_that_a_signal_broke_off_is_no_fault_while_it_is_made_good(
+    monkeypatch: pytest.MonkeyPatch, later_s: float
+) -> None:
+    def broken_off() -> None:
+        raise Stopped
+
+    with watched("[simulation]\n[interlock]\nperiod_s = 0.5\n") as (bench, interlock, lines):
+        shine(bench)
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(bench.pump.shutter, "shut", broken_off)
+            bench.pump.shut()
+        bench.clock.sleep(later_s)
+        interlock._read("shutter")
+        interlock._judge()
+        assert bool(interlock.tripped) == bool(later_s), lines
 
 
 def test_readings_that_stop_coming_close_the_shutter_only_if_there_is_light() -> None:

@@ -267,7 +267,11 @@ class Interlock:
 
     def _read_shutter(self) -> dict[str, float | bool]:
         with self._lock("shutter"):  # nobody moves the blade between the question and its meaning
-            meant = self._bench.pump.lit_since_s is not None
+            pump, speed = self._bench.pump, self._speed
+            # Its closing may have been broken off by a signal, after which it is closed anew.
+            told_s, now = pump.closing_since_s, self._bench.clock.now()
+            closing = told_s is not None and now - told_s <= _CONFIRM_S * speed
+            meant = closing or pump.lit_since_s is not None
             is_open = self._bench.instruments["shutter"].is_open  # type: ignore[attr-defined]
             return {"shutter_open": bool(is_open), "meant": meant}
 

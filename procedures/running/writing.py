@@ -112,7 +112,8 @@ class RunWriter:
         self._numbers = [Series(records[column.name]) for column in columns if not column.axes]
         state = acquisition["bench_state"]
         self._state = Series(state)
-        self._row_bytes = sum(one.row_bytes for one in (*self._arrays, *self._numbers))
+        self._number_bytes = sum(one.row_bytes for one in (*self._numbers, self._state))
+        self._row_bytes = self._number_bytes + sum(one.row_bytes for one in self._arrays)
         self._most_pending = max(LARGEST_PENDING_BYTES // max(self._row_bytes, 1), 1)
         self._most_in_group = max(COMMIT_BYTES // max(self._row_bytes, 1), 2)
         self._packer = Packer(
@@ -373,7 +374,7 @@ class RunWriter:
     def _commit(self, rows: list[bytes], places: list[Any], status: str | None) -> None:
         """Make a group of rows durable, then show it to readers."""
         if rows:
-            need_space(self.path, 2 * len(rows) * self._row_bytes)
+            need_space(self.path, 2 * len(rows) * self._number_bytes)  # arrays are there
             self._write_rows(rows, places)
         self._write_log()
         with self._hdf5():
