@@ -17,11 +17,13 @@ from procedures.analysis.auger import Cascade, analyze_auger, mixture
 from procedures.analysis.camera_response import Response, measure_response
 from procedures.analysis.cross_section import Illumination, analyze_cross_section, late_light
 from procedures.analysis.decay import analyze_lifetime
+from procedures.analysis.decay_time import shown_time
 from procedures.analysis.photon_transfer import event_counts
 from procedures.analysis.reconvolution import exponential
 from procedures.analysis.streak_image import (
     RESPONSE,
     SAMPLE,
+    Curve,
     StreakData,
     bin_edges,
     gate_shares,
@@ -232,6 +234,24 @@ def test_no_auger_lifetime_where_all_dots_have_many_excitons() -> None:
     found = analyze_auger(series(105.0, slope=2.0)[0])
     assert found.results["auger_lifetime_ps"].value is None
     assert found.warnings
+
+
+def test_a_decay_time_is_read_as_that_of_a_neighbour_that_had_more_to_choose_from() -> None:
+    offsets = np.arange(-120.0, 121.0, 2.0)
+    weights = np.exp(-4.0 * np.log(2.0) * (offsets / FWHM) ** 2)
+    response = Response(ARRIVAL, offsets, weights / weights.sum(), FWHM, 1e5)
+
+    def curve(*parts: tuple[float, float]) -> Curve:
+        light = sum(share * seen(decay(tau)) for share, tau in parts)
+        events = np.random.default_rng(3).poisson(2e6 * np.maximum(light, 0.0)).astype(float)
+        return Curve(bin_edges(TIME), events, 1.0)
+
+    slow = shown_time(curve((0.7, TAU), (0.3, 105.0)), response, 1.0)
+    assert slow is not None
+    fast = curve((1.0, 105.0))
+    alone, alike = shown_time(fast, response, 1.0), shown_time(fast, response, 1.0, like=slow)
+    assert alone is not None and alike is not None
+    assert abs(alike.time_ps - alone.time_ps) < 5.0 * alone.sigma_ps
 
 
 # ---- cross-section ------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ REACH, START = 1.3, 0.8
 UNITS = {"threshold_rise_per_day": "1/day", "threshold_uJ_cm2": "uJ/cm^2", "day": "d"}
 _LEAST_RECORDS = 8
 _NARROWED = 0.85
-_FLOOR_SHARE = 0.5  # of the relative error that one sweep grants the model
+_FLOOR_SHARES = (0.25, 0.5, 1.0)  # of the relative error that one sweep grants the model
 _LEAST_WEIGHT = 0.03  # of a gain law that is fitted to all days
 _LEAST_DAYS = 0.02  # apart, for a rise
 _WORST = 0.25  # relative sigma beyond which no threshold is stated
@@ -193,11 +193,11 @@ def _supported(found: list[_Day], first: Threshold, warnings: list[str]) -> list
 def _joint(found: list[_Day], start: Threshold) -> tuple[list[JointFit], FloatArray]:
     """Fit every gain law that has a say to all days; return the fits and their weights.
 
-    What one sweep grants the model is common to all days in part: it is granted less here, unless
-    the residuals ask for all of it.
+    What one sweep grants the model is common to all days in part: it is granted no more of it here
+    than the residuals ask for.
     """
     sets = [one.data for one in found]
-    for share in (_FLOOR_SHARE, 1.0):
+    for share in _FLOOR_SHARES:
         fits = [
             fit_jointly(sets, fit.law, fit.theta, floor=share * start.floor)
             for fit, weight in zip(start.fits, start.weights, strict=True)

@@ -84,12 +84,22 @@ class DecayTime:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """What is tried: first lifetimes and their bounds (ps), and whether there is prompt light."""
+
+    start_ps: FloatArray
+    low_ps: FloatArray
+    high_ps: FloatArray
+    with_prompt: bool
+
+
+@dataclass(frozen=True)
 class Shown:
     """A decay time with its error, and which of the candidates counted."""
 
     time_ps: float
     sigma_ps: float
-    counted: tuple[int, ...]
+    counted: tuple[Candidate, ...]
 
 
 def shown_time(
@@ -105,27 +115,24 @@ def shown_time(
         reach_ps: how far the arrival may be from the response's.
         like: of nearly the same curve: only what counted there is tried, and no error is told.
     """
-    candidates = [
-        (one, with_prompt) for one in _candidates(curve, response) for with_prompt in (False, True)
-    ]
-    tried = range(len(candidates)) if like is None else like.counted
+    tried = _candidates(curve, response) if like is None else like.counted
     fits = [
         fit_decays(
             [curve],
             response,
             free_lifetimes,
-            np.log(start),
-            (np.log(low), np.log(high)),
-            with_prompt=with_prompt,
+            np.log(one.start_ps),
+            (np.log(one.low_ps), np.log(one.high_ps)),
+            with_prompt=one.with_prompt,
             shift_reach_ps=reach_ps,
         )
-        for (start, low, high), with_prompt in (candidates[i] for i in tried)
+        for one in tried
     ]
     excess = max(min(fit.excess for fit in fits), 1.0)
     criteria = np.array([fit.deviance / excess + 2.0 * fit.free for fit in fits])
     weights = np.exp(-0.5 * (criteria - criteria.min()))
     reader, told, counted = DecayTime(response), [], []
-    for number, weight, fit in zip(tried, weights / weights.sum(), fits, strict=True):
+    for one, weight, fit in zip(tried, weights / weights.sum(), fits, strict=True):
         if weight < _NEGLIGIBLE:
             continue
         time = reader.read(fit.amplitudes[0], fit.lifetimes_ps)
@@ -133,7 +140,7 @@ def shown_time(
             continue
         error = _error_of_time(fit, reader, time) if like is None else 0.0
         told.append((float(weight), time, error))
-        counted.append(number)
+        counted.append(one)
     if not told:
         return None
     share, times, errors = np.array(told).T
@@ -141,16 +148,14 @@ def shown_time(
     told_well = errors < _LARGEST_ERROR * times
     if told_well.any():
         share = np.where(told_well, share, 0.0)
-        counted = [number for number, well in zip(counted, told_well, strict=True) if well]
+        counted = [one for one, well in zip(counted, told_well, strict=True) if well]
     mean = float(share @ times / share.sum())
     variance = float(share @ (errors**2 + (times - mean) ** 2) / share.sum())
     return Shown(mean, float(np.sqrt(variance)), tuple(counted))
 
 
-def _candidates(
-    curve: Curve, response: Response
-) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    """Return first lifetimes and their bounds (ps): each kept from another's place."""
+def _candidates(curve: Curve, response: Response) -> tuple[Candidate, ...]:
+    """Return what is worth trying: each lifetime kept from another's place."""
     slow, width = first_lifetime_ps(curve, response), response.fwhm_ps
     end, fastest = 30.0 * float(curve.edges_ps[-1]), _FASTEST * width
     if slow < 6.0 * width:  # all is fast
@@ -166,7 +171,11 @@ def _candidates(
             [one, middle, (0.4 * width, fastest, width)],
         ]
     found = [np.array(one).T for one in ranges]
-    return [(one[0], one[1], one[2]) for one in found]
+    return tuple(
+        Candidate(one[0], one[1], one[2], with_prompt)
+        for one in found
+        for with_prompt in (False, True)
+    )
 
 
 def _error_of_time(fit: DecayFit, reader: DecayTime, shown: float) -> float:
