@@ -138,17 +138,17 @@ class Conductor(QtCore.QObject):
         """
 
         def act(bench: Any) -> Any:
-            from procedures.running.ledger import Ledger, RunDose
+            from procedures.running.ledger import Ledger, plan_check
             from procedures.session import build
 
             measurement = build(name, values)
             for role in measurement.roles():
                 bench.need(role)
             measurement.bench = bench
-            measurement.check_dose = RunDose(
-                Ledger(self.config.data_dir), "", Path(), about.sample, about.spot, name,
+            measurement.check_dose = plan_check(
+                Ledger(self.config.data_dir), about.sample, about.spot, name,
                 self.config.limits.dose_max_J_cm2, self.told.emit,
-            ).check_plan  # fmt: skip
+            )  # fmt: skip
             return measurement.check_limits()
 
         medium = values.get("medium")

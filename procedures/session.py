@@ -21,7 +21,7 @@ from procedures.parameters import toml_value
 from procedures.registry import measurement as find_measurement
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
-from procedures.running.ledger import Ledger, RunDose, ledger_of
+from procedures.running.ledger import Ledger, ledger_of, plan_check
 from procedures.running.memory import give_back
 from procedures.running.runfile import RunFile, create_queued
 from procedures.running.runner import Listener, Outcome, carry_out
@@ -86,17 +86,14 @@ def forecast(
     ) as bench:
         measurement.bench = bench
         if about is not None:
-            dose = RunDose(
+            measurement.check_dose = plan_check(
                 Ledger(config.data_dir),
-                "",
-                Path(),
                 about.sample,
                 about.spot,
                 name,
                 config.limits.dose_max_J_cm2,
                 lambda _level, line: report(line),
             )
-            measurement.check_dose = dose.check_plan
         found = measurement.check_limits()
     return {
         "measurement": name,

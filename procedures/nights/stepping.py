@@ -29,7 +29,7 @@ from procedures.nights.telling import Teller, duration
 from procedures.running.describe import Description, describe_queued
 from procedures.running.header import draw_of
 from procedures.running.interlock import Interlock
-from procedures.running.ledger import DOSE_KEY, RunDose, ledger_of
+from procedures.running.ledger import DOSE_KEY, ledger_of, plan_check
 from procedures.running.problems import WriteFailed
 from procedures.running.room import need_space
 from procedures.running.runfile import RunFile, create_queued
@@ -255,16 +255,14 @@ class Stepping:
 
     def _refuse_unless_possible(self, step: Step, measurement: Measurement, bench: Bench) -> None:
         measurement.bench = bench
-        measurement.check_dose = RunDose(
+        measurement.check_dose = plan_check(
             ledger_of(self.folder.path / "run", self.config),
-            "",
-            Path(),
             step.sample,
             step.spot,
             step.measurement,
             self.config.limits.dose_max_J_cm2,
             self.say,
-        ).check_plan
+        )
         try:
             forecast = measurement.check_limits()
         except LimitError as error:

@@ -151,6 +151,19 @@ def ledger_of(path: Path, config: BenchConfig) -> Ledger | None:
     return Ledger(folder) if config.file is not None or here else None
 
 
+def plan_check(
+    ledger: Ledger | None,
+    sample: str,
+    spot: str,
+    measurement: str,
+    allowed_J_cm2: float | None,
+    tell: Tell,
+) -> Callable[[float], None]:
+    """Return what refuses a plan (its dose in J/cm2) that needs more than its spot has left."""
+    dose = RunDose(ledger, "", Path(), sample, spot, measurement, allowed_J_cm2, tell)
+    return dose.check_plan
+
+
 class RunDose:
     """Counts one run into the ledger, and knows what its spot may still have.
 
