@@ -135,8 +135,8 @@ class Mangler(Between):
 
     def _pass(self, reply: bytes) -> None:
         kind, place = (self.plan.pop(0) if self.plan else None) or ("pass", 0)
-        self._since += 1
         wrong = self.spoil(reply, kind, place)
+        self._since += bool(wrong)  # what is lost is no reply that passes
         if kind in self._credible and wrong != reply:
             if self._since <= self._rest or wrong in self._wrong:
                 wrong = reply
