@@ -193,7 +193,7 @@ class StreakView(MeasurementView):
             return
         self._shown = (id(data), row)
         fluence = float(data.records("fluence")[row])
-        self.image.set_title(f"Record {row + 1}: {significant(fluence)} µJ/cm²")
+        self.image.set_title(f"{row + 1}: {significant(fluence)} µJ/cm²")
         sample = not int(data.records("kind")[row])
         self.image.show_image(data.axis("sweep_time"), data.axis("wavelength"), net, place=sample)
         self._project()
