@@ -179,8 +179,8 @@ class _Bars:
         self._progress.update(self._night, completed=view.share, left=left)
         what = view.current.name if view.current is not None else ""
         self._progress.update(
-            self._step, completed=view.percent, description=(what or view.doing)[:40],
-            left=view.doing if what else "",
+            self._step, completed=view.percent, description=what[:40], left=view.doing,
+            visible=bool(what),
         )  # fmt: skip
 
 
