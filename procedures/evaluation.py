@@ -22,7 +22,7 @@ from instruments.errors import BenchError, ConfigError
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
 from procedures.analysis.results import Analysis
 from procedures.analysis.unmeasured_response import GRATING_AND_SILICON
-from procedures.registry import measurement
+from procedures.registry import MeasurementEntry, measurement
 from procedures.running.runfile import RunFile
 
 
@@ -79,11 +79,27 @@ def evaluate(path: str | Path, *, extrapolate: bool = False) -> Evaluation:
             raise NothingToAnalyze(f"{path}: {error}") from error
         if not entry.evaluate:
             raise NothingToAnalyze(f"{path}: no analysis is known for {run.measurement!r}")
+        _refuse_foreign(path, run, entry)
         function = entry.load("evaluate")
         more = {"extrapolate": True} if extrapolate and _extrapolates(function) else {}
         analysis, data = function(run, **more)
         about = {"sample": run.sample, "start_time": run.start_time, "spot": run.spot}
         return Evaluation(str(path), run.measurement, run.status, analysis, data, about)
+
+
+def _refuse_foreign(path: str | Path, run: RunFile, entry: MeasurementEntry) -> None:
+    """Refuse a run whose parameters are not those of the measurement that it names.
+
+    Columns alone do not tell: several measurements have the same. (A parameter that is missing may
+    be younger than the run.)
+    """
+    own = entry.load()()
+    unknown = sorted(set(run.parameters) - set(own.quantities()))
+    if unknown:
+        raise NothingToAnalyze(
+            f"{path}: it names {entry.name!r}, which has no {', '.join(unknown)}: "
+            "it holds a run of another measurement, whose numbers would mean nothing"
+        )
 
 
 def evaluate_series(paths: Sequence[str | Path]) -> Evaluation:

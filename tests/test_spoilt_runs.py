@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from instruments import config
 from procedures.cli import app
 from procedures.evaluation import NothingToAnalyze, evaluate, evaluate_series
-from procedures.running.reading import NotARunFile
 from procedures.session import Description, measure
 
 ACQUISITION, RECORDS = "entry/acquisition", "entry/records"
@@ -184,14 +183,26 @@ def test_the_command_says_what_is_missing(good: dict[str, Path], tmp_path: Path)
     assert figure.exists()
 
 
-def test_a_file_of_another_measurement_is_refused(good: dict[str, Path], tmp_path: Path) -> None:
+def test_files_of_several_measurements_are_no_series(good: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(NothingToAnalyze, match="make no series") as refused:
         evaluate_series([good["power-sweep"], good["stripe-length"]])
     assert refused.value.exit_code == 2
 
-    def spoil(file: h5py.File) -> None:
-        file[f"{ACQUISITION}/measurement"][()] = "stripe-length"
 
-    with pytest.raises(NotARunFile, match="no column 'scan'") as refused_too:
-        spoilt(good["power-sweep"], spoil, tmp_path)
-    assert refused_too.value.exit_code == 2
+@pytest.mark.parametrize(
+    ("of", "named", "says"),
+    [
+        ("power-sweep", "stripe-length", "it names 'stripe-length', which has no "),
+        ("ageing", "power-sweep", "which has no days: "),  # and all the columns
+        ("ageing", "biexciton", "which has no "),
+    ],
+)
+def test_a_file_that_names_another_measurement_is_refused(
+    good: dict[str, Path], of: str, named: str, says: str, tmp_path: Path
+) -> None:
+    def spoil(file: h5py.File) -> None:
+        file[f"{ACQUISITION}/measurement"][()] = named
+
+    with pytest.raises(NothingToAnalyze, match=says) as refused:
+        spoilt(good[of], spoil, tmp_path)
+    assert refused.value.exit_code == 2
