@@ -314,7 +314,8 @@ def _shots_to_ninety(
             warnings.append("shots_to_90_percent: the intensity does not fall, nothing to extend")
             return
         x = straight
-        spread = abs((curved if curved is not None else 2.0 * straight) - straight)
+        # Either may hold: half of what they differ by is one sigma.
+        spread = 0.5 * abs((curved if curved is not None else 2.0 * straight) - straight)
     # Past the end the curve goes on as the last half of it went: see `continued_to`.
     slope = decay.slope(x) if x < 1.0 else 2.0 * (left - decay.log_left(0.5)[0])
     log_sigma = decay.log_left(min(x, 1.0))[1] * max(x, 1.0)
