@@ -119,7 +119,7 @@ class ControlServer:
         self._wake_out.setblocking(False)
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, _Client] = {}
-        self._subscribers = 0
+        self.subscribers = 0
         self._closing_s: float | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -135,7 +135,7 @@ class ControlServer:
 
     def recorded(self, number: int, record: Mapping[str, Any]) -> None:
         """Tell of a record; arrays are copied, and only if somebody has asked for them."""
-        if not self._subscribers:
+        if not self.subscribers:
             return
         arrays: dict[str, Any] | None = None
         size = 0
@@ -164,7 +164,7 @@ class ControlServer:
 
     def progress(self, percent: float) -> None:
         """Tell how far the run is; one of many will do."""
-        if self._subscribers:
+        if self.subscribers:
             self._tell(
                 lambda: {"event": "progress", "percent": percent, "left_s": self._view.left_s},
                 droppable=True,
@@ -172,7 +172,7 @@ class ControlServer:
 
     def logged(self, moment: float, level: str, text: str) -> None:
         """Tell of a line of the log."""
-        if self._subscribers:
+        if self.subscribers:
             self._tell(
                 lambda: {"event": "log", "time": moment, "level": level, "text": text},
             )
@@ -189,7 +189,7 @@ class ControlServer:
         self._thread.join(_FAREWELL_S + 1.0)
 
     def _tell(self, event: Callable[[], dict[str, Any]], *, droppable: bool = False) -> None:
-        if not self._subscribers:
+        if not self.subscribers:
             return
         with self._guard:
             for client in self._clients.values():
@@ -205,7 +205,7 @@ class ControlServer:
     def _serve(self) -> None:
         try:
             while not self._done():
-                busy = self._subscribers or self._closing_s is not None
+                busy = self.subscribers or self._closing_s is not None
                 for key, _ in self._selector.select(_BATCH_S if busy else 1.0):
                     if key.fileobj is self._listener:
                         self._accept()
@@ -247,7 +247,7 @@ class ControlServer:
     def _drop(self, client: _Client) -> None:
         with self._guard:
             self._clients.pop(client.socket, None)
-            self._subscribers -= client.subscribed
+            self.subscribers -= client.subscribed
             client.subscribed = False
         with contextlib.suppress(Exception):
             self._selector.unregister(client.socket)
@@ -321,7 +321,7 @@ class ControlServer:
     def _subscribe(self, client: _Client, arrays: bool) -> None:
         client.put({"ok": True, **self._view.status(), **self._view.shape()})
         with self._guard:
-            self._subscribers += not client.subscribed
+            self.subscribers += not client.subscribed
             client.subscribed, client.arrays = True, arrays
 
     def _look_after_all(self) -> None:

@@ -84,8 +84,9 @@ class Packer:
             except (TypeError, ValueError, OverflowError, struct.error):
                 values = [_fit_scalar(name, record[name], dtype) for name, dtype in self._scalars]
                 row = self._pack(*values, *states)
-            if self._only:  # of the usual: one array, that every record has
-                block.take_one(record[self._only])
+            if self._only:  # the usual: one array, that every record has
+                if block.arrays[0].take(record[self._only]):
+                    block.heavy = True
             elif self._array_names:
                 arrays = [record[name] for name in self._array_names]
                 if self._where:
@@ -129,7 +130,6 @@ class Block:
         self.rows: list[bytes] = []
         self.arrays = [_Pieces(*column) for column in columns]
         self.heavy = False
-        self._first = self.arrays[0] if self.arrays else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -142,14 +142,6 @@ class Block:
         for column, array in zip(self.arrays, arrays, strict=True):
             if array is not None and column.keep():
                 self.heavy = True
-
-    def take_one(self, array: Any) -> None:
-        """Take a record's only array, as `take` does."""
-        column = self._first
-        assert column is not None
-        column.put(array)
-        if column.keep():
-            self.heavy = True
 
     def empty(self) -> None:
         """Forget the records; keep some of the room."""
@@ -198,6 +190,21 @@ class _Pieces:
         if self._full < len(self._pieces):
             self._piece = self._pieces[self._full]
         return True
+
+    def take(self, array: Any) -> bool:
+        """Put an array and keep it, which most are by the short way."""
+        place = self._place
+        if (
+            0 < place < self._tall - 1
+            and type(array) is np.ndarray
+            and array.dtype is self.dtype
+            and array.shape == self.shape
+        ):
+            self._piece[place] = array
+            self._place = place + 1
+            return False
+        self.put(array)
+        return self.keep()
 
     @property
     def used(self) -> int:

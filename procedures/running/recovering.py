@@ -79,6 +79,7 @@ class Recovery:
         self._failing: dict[str, None] = {}  # roles to recover, in this order
         self._no_pulses = False  # the energy meter has seen none
         self._camera_told = False
+        self._look_s, self._ended = 0.0, self._now()
 
     # ---- what the runner calls ----------------------------------------------------------------
 
@@ -101,6 +102,10 @@ class Recovery:
             failed = error
         return self._persist(failed, again, None, AT_START)
 
+    def begin(self) -> None:
+        """Say that the next record begins now; later ones begin where the one before ended."""
+        self._ended = self._now()
+
     def take(self, point: Point) -> Record:
         """Take one record.
 
@@ -111,7 +116,12 @@ class Recovery:
         """
 
         try:
-            self._last = found = self._record(point)
+            found = self._measurement.record(point)
+            now = self._now()
+            if now >= self._look_s or now - self._ended > _LONG_S:
+                self._look(now)
+            self._ended = now
+            self._last = found
             return found
         except InstrumentError as error:
             failed = error  # what follows is not its handler: a later error has not come of it
@@ -121,22 +131,26 @@ class Recovery:
             self._measurement.prepare()
             if self._last:
                 self._measurement.resumed(self._last)
-            found = self._record(point)
+            self.begin()
+            found = self._measurement.record(point)
+            self._look(self._now())
+            self.begin()
             self._log("info", "the record was taken; going on")
             return found
 
         self._last = found = self._persist(failed, again, point, _TRANSIENT)
         return found
 
-    def _record(self, point: Point) -> Record:
-        begun = self._now()
-        found = self._measurement.record(point)
-        now = self._now()
-        # By the clock, not by what was done before: a resumed run then asks as often.
+    def _look(self, now: float) -> None:
+        """Look at window and camera, if it is time, after a record that ended at `now`.
+
+        By the clock, not by what was done before: a resumed run then asks as often.
+        """
+        begun = self._ended
+        self._look_s = (now // _CONFIRM_S + 1.0) * _CONFIRM_S  # before it, only a long one asks
         if now - begun > _LONG_S or now // _CONFIRM_S != begun // _CONFIRM_S:
             self._confirm_window()
             self._look_at_camera()
-        return found
 
     # ---- trying again -------------------------------------------------------------------------
 

@@ -113,8 +113,9 @@ class _Followers:
 
     def recorded(self, count: int, record: Mapping[str, Any]) -> None:
         self.view.records = count
-        if self.server is not None:
-            self.server.recorded(count, record)
+        server = self.server
+        if server is not None and server.subscribers:
+            server.recorded(count, record)
         if self._listener is not None:
             self._listener.recorded(record)
 
@@ -464,31 +465,38 @@ def _measure(
     assert writer is not None
     followers.started(measurement, forecast)
 
-    append, state, deferred, look_s = writer.append, bench.state, signals.deferred(), 0.0
+    append, state, monotonic, look_s = writer.append, bench.state, time.monotonic, 0.0
 
     def emit(topic: str, content: Any) -> None:
         nonlocal count, look_s
         if topic == "results":
-            with deferred:
+            signals.defer()
+            try:
                 append(content, state())
                 count += 1
-            if time.monotonic() >= look_s:
+            finally:
+                signals.heed()
+            if monotonic() >= look_s:
                 asked.dose.recorded()
                 room.watch(count)
-                look_s = time.monotonic() + _LOOK_S
+                look_s = monotonic() + _LOOK_S
             followers.recorded(count, content)
         elif topic == "progress":
             followers.progress(float(content))
 
+    watch, dose = asked.watch, asked.dose
+
     def check() -> None:
         writer.check()
-        asked.insist()
+        watch.check()
+        dose.check()
 
     def paused(is_paused: bool) -> None:
         writer.set_status("paused" if is_paused else "running")
         followers.state("paused" if is_paused else "running")
         file.log("info", "paused" if is_paused else "going on", bench.clock.now())
 
+    recovery.begin()
     measurement.take = recovery.take
     measurement.emit = emit
     measurement.should_stop = measurement.control.stopped

@@ -9,11 +9,13 @@ given once more.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,7 +35,6 @@ class Signals:
         self._depth = 0
         self._pending = False
         self._done = False
-        self._deferral = _Deferral(self)
         self._unraisable: Any = None
         self._deaf_until_s = 0.0
 
@@ -90,24 +91,23 @@ class Signals:
         """From now on ignore signals: the clean-up is under way."""
         self._done = True
 
-    def deferred(self) -> _Deferral:
-        """Hold a signal back until the block has ended."""
-        return self._deferral
+    def defer(self) -> None:
+        """Hold signals back until `heed`, which is to be called whatever comes in between."""
+        self._depth += 1
 
-
-class _Deferral:
-    """The block of `deferred`: entered for every record, so it is made once."""
-
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
-
-    def __enter__(self) -> None:
-        self._signals._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        signals = self._signals
-        signals._depth -= 1
-        if signals._pending and not signals._depth and not signals._done:
-            signals._pending = False
-            signals._done = True
+    def heed(self) -> None:
+        """Let signals through again, and one that came since `defer`."""
+        self._depth -= 1
+        if self._pending and not self._depth and not self._done:
+            self._pending = False
+            self._done = True
             raise Stopped
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Hold a signal back until the block has ended."""
+        self.defer()
+        try:
+            yield
+        finally:
+            self.heed()

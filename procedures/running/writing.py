@@ -121,6 +121,7 @@ class RunWriter:
             json.loads(state.attrs["names"]),
             {column.name: column.where for column in columns if column.where},
         )
+        self._pack = self._packer.pack
         self._records, self._spare = self._packer.block(), self._packer.block()
         self._log_series = {name: Series(one) for name, one in acquisition["log"].items()}
         self._counter = acquisition["rows_complete"]
@@ -169,17 +170,18 @@ class RunWriter:
             if self._failure is not None:
                 self._raise_failure()
             records = self._records
-            if len(records.rows) >= self._most_pending:
+            waiting = len(records.rows) + 1
+            if waiting > self._most_pending:
                 self._wait_for_room()
                 records = self._records
-            self._packer.pack(record, state, records)
+                waiting = len(records.rows) + 1
+            self._pack(record, state, records)
             if records.heavy:
                 try:
                     self._take(records)
                 except Exception as error:
                     self._failed(error)
                     self._raise_failure()
-            waiting = len(records.rows)
             if waiting == 1 or waiting == self._most_in_group:
                 self._urgent |= waiting > 1
                 self._condition.notify_all()
