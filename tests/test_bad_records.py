@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from instruments import config
 from procedures.cli import app
-from procedures.running.runfile import NotARunFile, RunFile
+from procedures.evaluation import NothingToAnalyze
+from procedures.running.runfile import RunFile
 from procedures.session import Description, measure
 
 METER = '[instruments.energy_meter]\ndriver = "thorlabs-pm100"\npulses_per_message = 50\n'
@@ -231,8 +232,8 @@ def test_a_file_of_another_measurement_is_told_as_such(
 
     copy = spoilt(runs["photostability"], tmp_path, rename)
     done = CliRunner().invoke(app, ["analyze", str(copy), "--json"])
-    assert isinstance(done.exception, NotARunFile) and done.exception.exit_code == 2
-    assert "no column" in str(done.exception)
+    assert isinstance(done.exception, NothingToAnalyze) and done.exception.exit_code == 2
+    assert "another measurement" in str(done.exception)
 
 
 def test_ninety_percent_is_extrapolated_only_when_asked(

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from instruments import config
 from procedures.cli import app
 from procedures.evaluation import evaluate
+from procedures.registry import measurement
 from procedures.session import Description, measure
 
 MEASUREMENTS = ("lifetime", "auger", "cross-section", "streak-series")
@@ -54,8 +55,12 @@ def spoiled(whole: Path, folder: Path, name: str, change: Callable[[h5py.File], 
     with h5py.File(path, "r+") as file:
         acquisition = file["entry/acquisition"]
         acquisition["measurement"][()] = name
-        for key, value in GATES.items():
-            acquisition["parameters"][key] = value
+        own = set(measurement(name).load()().quantities())
+        for key in set(acquisition["parameters"]) - own:
+            del acquisition["parameters"][key]
+        for key in own & set(GATES):
+            if key not in acquisition["parameters"]:
+                acquisition["parameters"][key] = GATES[key]
         change(file)
     return path
 
