@@ -19,6 +19,7 @@ from gui.closer import ShutterCloser
 from gui.doses import DoseWatch
 from gui.jobs import Jobs
 from gui.running import RunningRun
+from gui.shrinking import Shrinker
 from gui.whose_bench import OtherBench, check_bench
 from gui.worker import BenchWorker
 from instruments.config import BenchConfig
@@ -68,6 +69,7 @@ class Conductor(QtCore.QObject):
         self.run = RunningRun()
         self.closer = ShutterCloser(lambda: self.worker.bench or self.run.bench)
         self.queue_on = False
+        self.shrinker = Shrinker(lambda: self.busy or self.queue_on)
         self._queue: Any = None
         self._taken: Path | None = None
         self._starting = False
@@ -78,6 +80,7 @@ class Conductor(QtCore.QObject):
         self.worker.told.connect(self.told)
         self.worker.lit.connect(self.dose.by_hand)
         self.dose.told.connect(self.told)
+        self.shrinker.told.connect(self.told)
         self.run.told.connect(self.told)
         self.run.ended.connect(self._ended)
         self.closer.closed.connect(self._closed)
@@ -100,6 +103,7 @@ class Conductor(QtCore.QObject):
         """Stop what looks; the bench is the worker's to leave."""
         self._timer.stop()
         self._fit_timer.stop()
+        self.shrinker.end()
         for jobs in (self.files, self.looks, self.fits):
             jobs.end()
         self.closer.end()
@@ -258,6 +262,8 @@ class Conductor(QtCore.QObject):
         name = path.name if path is not None else "run"
         level = {"finished": "info", "aborted": "warning"}.get(status, "error")
         self.told.emit(level, f"{name}: {status}" + (f": {text}" if text else ""))
+        if path is not None and status == "finished":
+            self.shrinker.add(path)
         self.run_ended.emit(str(path), status, text)
         self._folder_due = 0.0
         self._look()
@@ -307,6 +313,7 @@ class Conductor(QtCore.QObject):
         self._look()
 
     def _look(self) -> None:
+        self.shrinker.look()
         if self.run.active:
             self.dose.look()
         self.looks.do(self._see_queue, self.queue_seen.emit, self._say_error, name="queue")

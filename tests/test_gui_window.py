@@ -314,6 +314,13 @@ def test_the_live_fit_is_the_files_own(window: Any) -> None:
     assert ours.analysis.to_json() == theirs.analysis.to_json()
 
 
+def test_a_finished_run_is_made_small_when_nothing_goes_on(window: Any) -> None:
+    path = window.conductor.run.path
+    until(lambda: said(window, f"{path.name}: ") and said(window, " made "), "the file to be small")
+    with RunFile(path) as run:
+        assert (run.status, run.rows_complete) == ("finished", 16)
+
+
 def slow(window: Any) -> Any:
     """Have records take a little real time, as they do on a real bench."""
     spectrograph = window.worker.bench.spectrograph
