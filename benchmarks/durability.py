@@ -29,7 +29,7 @@ from benchmarks.write_log import Crash, WriteLog, recording
 from procedures.columns import Axis, Column, Quantity
 from procedures.running import lock, writing
 from procedures.running.header import RunHeader, RunStart
-from procedures.running.runfile import RunFile, RunWriter, create_queued
+from procedures.running.runfile import RunFile, RunWriter, create_queued, resume_writer
 
 PIXELS = 64
 STARTED_S = 1.7e9
@@ -91,12 +91,18 @@ def column(name: str, rows: int) -> np.ndarray[Any, Any]:
     return np.array([one for one in values if one is not None])
 
 
-def record_run(folder: Path, rows: int) -> tuple[WriteLog, Path]:
-    """Record a run of `rows` records, a log line now and then, and a pause."""
+def record_run(folder: Path, rows: int, resumed_at: int = 0) -> tuple[WriteLog, Path]:
+    """Record a run of `rows` records, a log line now and then, and a pause.
+
+    resumed_at: the run is aborted and resumed once it has so many.
+    """
     path = queue(folder, rows)
     with mock.patch.object(writing, "GROUP_S", 0.0), recording(path) as log:
         writer = RunWriter.start(path, started())
         for number in range(rows):
+            if resumed_at and number == resumed_at:
+                writer.close("aborted", STARTED_S + number)
+                writer = resume_writer(path)
             writer.append(record(number), {"time_s": float(number), "dose": 0.1 * number})
             writer.wait_durable()
             log.promise(number + 1)
@@ -140,9 +146,10 @@ def _compare(run: RunFile, promised: int) -> str:
             return "columns of different length"
         if len(wanted) and not np.array_equal(values, wanted):
             return "wrong values"
-    if run.status not in ("interrupted", "finished"):
-        return f"status {run.status}"
-    return ""
+    if run.status in ("interrupted", "finished"):
+        return ""
+    # A resumed run is as it was until its first write, and can be resumed again.
+    return "" if (run.status, rows) == ("aborted", promised) else f"status {run.status}"
 
 
 def crashes(log: WriteLog, every: int = 1) -> Iterator[tuple[str, int, dict[Path, bytes]]]:
@@ -192,6 +199,7 @@ def victim(path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=40)
+    parser.add_argument("--resumed", type=int, default=0, help="aborted and resumed at that row")
     parser.add_argument("--every", type=int, default=1, help="look at every so-manieth write")
     parser.add_argument("--kills", type=int, default=0, help="SIGKILL a process so many times")
     parser.add_argument("--victim", type=Path, help=argparse.SUPPRESS)
@@ -202,7 +210,7 @@ def main() -> int:
     tried: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        log, _ = record_run(Path(first), chosen.rows)
+        log, _ = record_run(Path(first), chosen.rows, chosen.resumed)
         print(f"{len(log.events)} writes, syncs and removals recorded")
         outcomes = (
             (kind, f"{kind} at {count}", check(files, log.promised(count), Path(second)))

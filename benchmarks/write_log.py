@@ -171,7 +171,9 @@ def recording(path: Path) -> Iterator[WriteLog]:
 
     def journal_open(self: Any, where: Path, *rest: Any) -> None:
         # The run file has just been put in its place, whole and synced: here the story begins.
+        # (Again, where a run is resumed: all that was promised is in it.)
         log.files = {where: where.read_bytes()}
+        log.marks[:] = [(0, rows) for _, rows in log.marks[-1:]]
         log.events.clear()
         own_open(self, where, *rest)
 

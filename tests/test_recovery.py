@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -19,9 +20,9 @@ from benchmarks import durability
 from benchmarks.write_log import Crash, WriteLog, hdf5_calls
 from instruments import ownership
 from procedures.running import lock, recovery, writing
-from procedures.running.journal import INLINE_ROWS, SKELETON, Journal, entries, journal_path
+from procedures.running.journal import INLINE_ROWS, ROWS, SKELETON, Journal, entries, journal_path
 from procedures.running.recovery import recover
-from procedures.running.runfile import RunFile, RunWriter, WriteFailed
+from procedures.running.runfile import RunFile, RunWriter, WriteFailed, resume_writer
 from procedures.running.superblock import lookup3, mend
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="watches system calls as Linux has them")
@@ -31,6 +32,11 @@ DEAD = {"host": lock.me().host, "pid": 2**22 - 1, "started_s": 1.0}
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> WriteLog:
     return durability.record_run(tmp_path_factory.mktemp("recorded"), 20)[0]
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> WriteLog:
+    return durability.record_run(tmp_path_factory.mktemp("resumed"), 20, resumed_at=13)[0]
 
 
 def crashed(folder: Path, log: WriteLog, count: int) -> Path:
@@ -52,6 +58,19 @@ def test_no_crash_loses_what_was_acknowledged(log: WriteLog, tmp_path: Path, kin
     assert len(every) > 40
     for _, count, files in every:
         problem = durability.check(files, log.promised(count), tmp_path)
+        assert not problem, f"{kind} at event {count}: {problem}"
+
+
+@linux
+@pytest.mark.parametrize("kind", ["kill", "torn write", "power cut"])
+def test_no_crash_of_a_resumed_run_loses_anything(
+    resumed: WriteLog, tmp_path: Path, kind: str
+) -> None:
+    assert resumed.promised(0) == 13
+    every = [one for one in durability.crashes(resumed, every=2) if one[0] == kind]
+    assert len(every) > 40
+    for _, count, files in every:
+        problem = durability.check(files, resumed.promised(count), tmp_path)
         assert not problem, f"{kind} at event {count}: {problem}"
 
 
@@ -97,6 +116,32 @@ def test_a_file_whose_index_is_gone_is_built_again_from_its_journal(tmp_path: Pa
     assert recover(path)
     with RunFile(path) as run:
         assert durability._compare(run, 231) == ""
+
+
+def test_a_resumed_run_is_built_again_from_a_journal_without_its_arrays(tmp_path: Path) -> None:
+    path = durability.queue(tmp_path, 300)
+    writer = RunWriter.start(path, durability.started())
+    for number in range(231):
+        writer.append(durability.record(number), {"time_s": float(number), "dose": 0.0})
+    writer.close("aborted")
+    with mock.patch.object(writing, "COMMIT_BYTES", 20_000):  # several entries
+        writer = resume_writer(path)
+    for number in range(231, 250):
+        writer.append(durability.record(number), {"time_s": float(number), "dose": 0.0})
+    writer.wait_durable()
+    kept = {one: one.read_bytes() for one in (path, journal_path(path))}
+    writer.close("finished")
+    arrays = sum(durability.column(c.name, 231).nbytes for c in durability.started().columns)
+    assert len(kept[journal_path(path)]) < arrays
+    for one, content in kept.items():
+        one.write_bytes(content)
+    assert sum(kind == ROWS for kind, _ in entries(path)) > 3
+    with path.open("r+b") as file:
+        file.write(bytes(1024))
+    assert recover(path)
+    with RunFile(path) as run:
+        assert durability._compare(run, 250) == ""
+        assert run.state == {"time_s": 249.0, "dose": 0.0}
 
 
 def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
@@ -175,7 +220,7 @@ def test_a_full_disk_fails_the_run_and_keeps_its_records(tmp_path: Path) -> None
         import gc, resource, sys
         from pathlib import Path
         from benchmarks import durability
-        from procedures.running.runfile import RunFile, RunWriter, WriteFailed
+        from procedures.running.runfile import RunFile, RunWriter, WriteFailed, resume_writer
         path = durability.queue(Path(sys.argv[1]), 10)
         writer = RunWriter.start(path, durability.started())
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, resource.RLIM_INFINITY))

@@ -209,6 +209,14 @@ def length(series: h5py.Group, column: Column, rows: int) -> int:
     return int(np.count_nonzero(series[column.where][:rows])) if column.where else rows
 
 
+def lengths(series: h5py.Group, column: Column, rows: Sequence[int]) -> list[int]:
+    """Return `length` for each of some numbers of records, in rising order."""
+    if not column.where or not rows:
+        return list(rows)
+    seen = np.cumsum(series[column.where][: rows[-1]] != 0)
+    return [int(seen[one - 1]) if one else 0 for one in rows]
+
+
 def _write_instrument(entry: h5py.Group, start: RunStart) -> None:
     instrument = group(entry, "instrument", "NXinstrument")
     put(instrument, "name", str(start.facts.get("bench_name", "bench")))

@@ -6,7 +6,8 @@ records come at a time; stops at the one series: what belongs together is the wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -120,6 +121,23 @@ class PlacedSeries(Series):
         """
         pieces, self._pieces = self._pieces, []
         return np.array(pieces, dtype="<u8").reshape(-1, 2)
+
+    def earlier(self, bounds: Sequence[int]) -> Iterator[npt.NDArray[np.uint64]]:
+        """Yield where the records are from each of `bounds` to the next, as `places` does."""
+        table = np.zeros(-(-self.length // self._tall), dtype=np.int64)
+
+        def note(chunk: Any) -> None:
+            table[chunk.chunk_offset[0] // self._tall] = chunk.byte_offset
+
+        if len(table):
+            self._id.chunk_iter(note)
+        for first, last in pairwise(bounds):
+            for number in range(first // self._tall, -(-last // self._tall)):
+                begin = max(first - number * self._tall, 0)
+                end = min(last - number * self._tall, self._tall)
+                place = int(table[number]) + begin * self.row_bytes
+                self._note(place, (end - begin) * self.row_bytes)
+            yield self.places()
 
     def flush(self) -> None:
         """Hand small writes over, which HDF5 holds back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,21 @@ def copy_compressed(source: h5py.File, target: h5py.File) -> None:
     _copy(source, target, {}, skip="")
 
 
+def skeleton(path: Path) -> bytes:
+    """Return a run file without its records: what they are replayed into."""
+    image = io.BytesIO()
+    with (
+        h5py.File(path, "r", libver=layout.LIBVER) as source,
+        h5py.File(image, "w", libver=layout.LIBVER) as target,
+    ):
+        acquisition = source[layout.ACQUISITION]
+        series = [*source[layout.RECORDS].values(), acquisition["bench_state"]]
+        empty = frozenset(_address(item) for item in series)
+        _copy(source, target, {}, skip="", compress=False, empty=empty)
+        target[layout.ACQUISITION]["rows_complete"][()] = 0
+    return image.getvalue()
+
+
 def worth_compressing(file: h5py.File) -> bool:
     """Return whether a file has arrays that are not compressed, and would be."""
     found: list[bool] = []
@@ -98,21 +114,33 @@ def _numbers(value: Any) -> Any:
     return np.nan if value is None else float(value)
 
 
+def _address(item: h5py.HLObject) -> int:
+    return int(h5py.h5o.get_info(item.id).addr)
+
+
 def _copy(
-    source: h5py.Group, target: h5py.Group, seen: dict[int, str], skip: str, compress: bool = True
+    source: h5py.Group,
+    target: h5py.Group,
+    seen: dict[int, str],
+    skip: str,
+    compress: bool = True,
+    empty: frozenset[int] = frozenset(),
 ) -> None:
-    """Copy a tree, keeping hard links; arrays are compressed in whole chunks, or not at all."""
+    """Copy a tree, keeping hard links; arrays are compressed in whole chunks, or not at all.
+
+    empty: addresses of series of which no record is copied.
+    """
     target.attrs.update(dict(source.attrs))
     for name, item in source.items():
         if item.name.lstrip("/") == skip:
             continue
-        address = h5py.h5o.get_info(item.id).addr
+        address = _address(item)
         if address in seen:
             target[name] = target.file[seen[address]]
             continue
         seen[address] = item.name
         if isinstance(item, h5py.Group):
-            _copy(item, target.create_group(name), seen, skip, compress)
+            _copy(item, target.create_group(name), seen, skip, compress, empty)
             continue
         options: dict[str, Any] = {}
         if compress and _is_worth(item):
@@ -124,8 +152,11 @@ def _copy(
                 tall = layout.rows_per_chunk(item.shape[1:], item.dtype, planned)
             options = {"chunks": (tall, *item.chunks[1:]), "maxshape": item.maxshape}
             options["fill_time"] = layout.fill_time(item.shape[1:])
-        made = target.create_dataset(name, item.shape, item.dtype, **options)
-        if item.chunks:
+        shape = (0, *item.shape[1:]) if address in empty else item.shape
+        made = target.create_dataset(name, shape, item.dtype, **options)
+        if address in empty:
+            pass
+        elif item.chunks:
             rows = max(item.chunks[0], made.chunks[0])
             if len(made.chunks) == 1:  # of numbers: many chunks at once
                 rows *= max(_COPIED_VALUES // rows, 1)

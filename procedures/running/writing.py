@@ -14,13 +14,15 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from procedures.columns import Column
 from procedures.running import layout, lock, room
 from procedures.running.header import RunStart
 from procedures.running.journal import LOG, ROWS, STATE, Journal
@@ -31,6 +33,7 @@ from procedures.running.problems import NotResumable, WriteFailed
 from procedures.running.rewrite import copy_file, rewriting
 from procedures.running.room import need_space
 from procedures.running.series import PlacedSeries, Series
+from procedures.running.storing import skeleton
 
 GROUP_S = 0.2
 """Records are made durable together, at most this long after the first of them was handed over.
@@ -79,8 +82,7 @@ class RunWriter:
         self._status: str | None = None
         self._closing = False
         self._durable = started_rows
-        skeleton = path.read_bytes()
-        self._journal = Journal(path, skeleton)
+        self._journal = Journal(path, skeleton(path) if started_rows else path.read_bytes())
         # Our own lock keeps others out; a SWMR reader must not lock out the writer (Windows).
         self._file = open_hdf5(
             path, "r+", libver=layout.LIBVER, locking=False, meta_block_size=META_BLOCK_BYTES
@@ -124,6 +126,7 @@ class RunWriter:
         self._pack = self._packer.pack
         self._records, self._spare = self._packer.block(), self._packer.block()
         self._log_series = {name: Series(one) for name, one in acquisition["log"].items()}
+        self._journal_earlier(columns)
         self._counter = acquisition["rows_complete"]
         self._status_field = acquisition["run_status"]
         self._end_field = self._file["entry/end_time"]
@@ -131,6 +134,40 @@ class RunWriter:
         self._room = room.Room(self._file)
         self._room.ask(0)
         self._file.swmr_mode = True
+
+    def _journal_earlier(self, columns: Sequence[Column]) -> None:
+        """Put the rows that are in the file already into the journal: arrays by their places."""
+        if not self._rows:
+            return
+        records, state = self._file[layout.RECORDS], self._file[layout.ACQUISITION]["bench_state"]
+        step = self._most_in_group
+        edges = [*range(0, self._rows, step), self._rows]
+        arrays = [column for column in columns if column.axes]
+        pieces = [
+            series.earlier(layout.lengths(records, column, edges))
+            for series, column in zip(self._arrays, arrays, strict=True)
+        ]
+        for first, last in pairwise(edges):
+            numbers = {c.name: records[c.name][first:last] for c in columns if not c.axes}
+            places = [next(one) for one in pieces]
+            self._journal_rows(first, last - first, numbers, places, state[first:last])
+            if self._journal.full:
+                break
+        self._journal.sync()
+
+    def _journal_rows(
+        self, first: int, count: int, numbers: Mapping[str, Any], places: list[Any], states: Any
+    ) -> None:
+        """Add an entry of rows to the journal; `places` are those of their arrays."""
+        entry: list[Any] = [np.array([first, count], dtype="<u8")]
+        where = iter(places)
+        for name in self._order:
+            if name in numbers:
+                entry.append(numbers[name])
+            else:
+                place = next(where)
+                entry += [np.array([len(place)], dtype="<u8"), place.reshape(-1)]
+        self._journal.add(ROWS, *entry, states)
 
     @classmethod
     def start(cls, path: Path, start: RunStart) -> RunWriter:
@@ -397,15 +434,7 @@ class RunWriter:
         if any(map(len, places)):
             self._sync_arrays()
         if not self._journal.full:
-            entry: list[Any] = [np.array([self.rows_complete, len(rows)], dtype="<u8")]
-            pieces = iter(places)
-            for name in self._order:
-                if name in numbers:
-                    entry.append(numbers[name])
-                else:
-                    where = next(pieces)
-                    entry += [np.array([len(where)], dtype="<u8"), where.reshape(-1)]
-            self._journal.add(ROWS, *entry, states)
+            self._journal_rows(self.rows_complete, len(rows), numbers, places, states)
             self._journal.sync()
         with self._hdf5():
             for name, series in zip(numbers, self._numbers, strict=True):
