@@ -168,10 +168,10 @@ class Decay:
         share = (values[last] - log_fraction) / (values[last] - values[last + 1])
         return float(grid[last] + share * (grid[1] - grid[0]))
 
-    def continued_to(self, log_fraction: float, *, curved: bool) -> float | None:
+    def continued_to(self, log_fraction: float, *, curved: float) -> float | None:
         """Return the x beyond 1 where the curve would fall so far; None if it would not.
 
-        Straight on in ln I from the last half; curved: as the halves bend.
+        Straight on in ln I from the last half; curved: bent by that share of what the halves bend.
         """
         end, _ = self.log_left(1.0)
         middle, _ = self.log_left(0.5)
@@ -181,7 +181,7 @@ class Decay:
             return None
         if not curved:
             return 1.0 + missing / rate
-        bend = rate - earlier  # d2 lnI / dx2 over half a unit
+        bend = curved * (rate - earlier)  # d2 lnI / dx2 over half a unit
         at_end = rate + 0.5 * bend
         square = at_end**2 + 4.0 * bend * missing
         if square < 0.0 or abs(bend) < 1e-9 or not at_end < 0.0:

@@ -42,6 +42,7 @@ _LEAST_SWEEP = 0.01  # relative, from end to end: what an exponent can be told f
 _NEARLY = 0.95  # of the shots planned: a run that ended earlier has not measured their fraction
 _HAIR = 1.05  # of the last shot: up to there it is no extrapolation where errors reach that far
 _SAME_FLUENCE = 0.05  # relative: a mean fluence this far off is told
+_LEVELLING = 0.25  # relative: of an extrapolation, where half of the bend would never lead there
 _COUNTING = 1e-5  # relative: clock of the computer against that of the laser
 
 
@@ -297,7 +298,7 @@ def _shots_to_ninety(
     sigma = float(np.hypot(sigma, data.fluence_rel_unc * (target + decay.exponent_rise(1.0))))
     if x is None and left - target < sigma:
         # Within the error of the last intensity it has been reached: a hair's breadth further.
-        near = decay.continued_to(target, curved=False)
+        near = decay.continued_to(target, curved=0.0)
         if near is not None and near < _HAIR:
             x, beyond = near, False
     spread = 0.0
@@ -308,14 +309,14 @@ def _shots_to_ninety(
                 "analyze with --extrapolate for a guess beyond"
             )
             return
-        straight = decay.continued_to(target, curved=False)
-        curved = decay.continued_to(target, curved=True)
+        straight = decay.continued_to(target, curved=0.0)
+        # It may go on straight or bent as before: one sigma is what half of the bend brings.
+        bent = decay.continued_to(target, curved=0.5)
         if straight is None:
             warnings.append("shots_to_90_percent: the intensity does not fall, nothing to extend")
             return
         x = straight
-        # Either may hold: half of what they differ by is one sigma.
-        spread = 0.5 * abs((curved if curved is not None else 2.0 * straight) - straight)
+        spread = abs(bent - straight) if bent is not None else _LEVELLING * straight
     # Past the end the curve goes on as the last half of it went: see `continued_to`.
     slope = decay.slope(x) if x < 1.0 else 2.0 * (left - decay.log_left(0.5)[0])
     log_sigma = decay.log_left(min(x, 1.0))[1] * max(x, 1.0)
