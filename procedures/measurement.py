@@ -34,7 +34,8 @@ Record = dict[str, Any]
 class Needs:
     """What a point asks of the bench.
 
-    seconds: how long it takes; shots: laser shots on the sample; dose_J_cm2: their fluence summed;
+    seconds: about how long it takes; shots: laser shots on the sample, at most; dose_J_cm2: their
+    fluence summed;
     fluence_uJ_cm2, stripe_length_mm ...: set points, checked against the limits (None: no change).
     """
 
@@ -46,7 +47,10 @@ class Needs:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a whole plan asks: points, seconds, shots, dose (J/cm2); seconds of each point, (n,)."""
+    """What a whole plan asks: points, seconds (about), shots and dose (J/cm2) at most.
+
+    point_seconds: of each point, (n,).
+    """
 
     points: int
     seconds: float
@@ -159,6 +163,10 @@ class Measurement(Procedure):  # type: ignore[misc]
         """Say what a point asks of the bench, from parameters and calibration."""
         raise NotImplementedError
 
+    def readying(self) -> Needs:
+        """Say what readying the bench asks of it before the first point, as far as it is light."""
+        return Needs(0.0)
+
     def prepare(self) -> None:
         """Ready the bench; what is found out here goes into `self.decisions`."""
 
@@ -222,8 +230,11 @@ class Measurement(Procedure):  # type: ignore[misc]
         Raises:
             LimitError: a point asks for what the bench does not allow; it names the point.
         """
-        seconds, shots, dose, to_come = [], 0, 0.0, 0.0
+        seconds = []
         points = self.plan()
+        before = self.readying()
+        shots, dose = before.shots, before.dose_J_cm2
+        to_come = 0.0 if self.first_point else dose
         for number, point in enumerate(points, start=1):
             needs = self.needs(point)
             try:
@@ -238,7 +249,7 @@ class Measurement(Procedure):  # type: ignore[misc]
             if number > self.first_point:
                 to_come += needs.dose_J_cm2
         self.check_dose(to_come)
-        return Forecast(len(points), sum(seconds), shots, dose, tuple(seconds))
+        return Forecast(len(points), before.seconds + sum(seconds), shots, dose, tuple(seconds))
 
     def _check_dose(self, dose_J_cm2: float) -> None:
         allowed = self.bench.config.limits.dose_max_J_cm2

@@ -25,6 +25,7 @@ from procedures.parameters import Choice, Count, Number, ParameterError
 
 DARK, EXPOSURE = 0, 1
 """Column `leg`."""
+_OPENING_S = 0.2
 
 
 class PerShot(Measurement):
@@ -115,6 +116,11 @@ class PerShot(Measurement):
             dose_J_cm2=shots * point["fluence_uJ_cm2"] * 1e-6,
             setpoints={"fluence_uJ_cm2": point["fluence_uJ_cm2"]},
         )
+
+    def readying(self) -> Needs:
+        """The light while the shutter opens and closes."""
+        shots = math.ceil(_OPENING_S * self.bench.pump.source.repetition_rate_Hz)
+        return Needs(_OPENING_S, shots, shots * float(self.fluence_uJ_cm2) * 1e-6)
 
     def axes(self) -> tuple[Axis, ...]:
         """The shots of a block, and the wavelength of each pixel."""

@@ -175,9 +175,22 @@ class Photostability(SpectrumSeries):
             setpoints={"fluence_uJ_cm2": point["fluence_uJ_cm2"]},
         )
 
+    def readying(self) -> Needs:
+        """The survey, and two looks, weak and at the fluence of the exposure."""
+        found = super().readying()
+        if f"{WINDOWS[0]}_min_nm" in self.decisions:
+            return found
+        full, seconds = float(self.fluence_uJ_cm2), (_LOOK_FRAMES + 1.0) * self.exposure_max_s
+        looks = (self._lit(seconds, full * float(self.low_share)), self._lit(seconds, full))
+        return Needs(
+            found.seconds + sum(one.seconds for one in looks),
+            found.shots + sum(one.shots for one in looks),
+            found.dose_J_cm2 + sum(one.dose_J_cm2 for one in looks),
+        )
+
     def lit_share(self, point: Point) -> float:
         """Only the weak light may need the longest exposure."""
-        return 1.0 if point["leg"] in (LOW, LOW_AFTER) else 0.2
+        return 1.0 if point["leg"] in (LOW, LOW_AFTER) else 0.02
 
     def survey_fluence_uJ_cm2(self) -> float:
         """Twice the weak fluence."""

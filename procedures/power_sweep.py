@@ -80,8 +80,8 @@ class PowerSweep(SpectrumSeries):
         ]
 
     def lit_share(self, point: Point) -> float:
-        """Light grows faster than the fluence."""
-        return float((self.fluence_min_uJ_cm2 / point["fluence_uJ_cm2"]) ** 1.5)
+        """Light grows with the fluence at least."""
+        return float(self.fluence_min_uJ_cm2 / point["fluence_uJ_cm2"])
 
     def survey_fluence_uJ_cm2(self) -> float:
         """The geometric middle of the sweep."""

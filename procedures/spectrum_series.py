@@ -23,7 +23,12 @@ from procedures.measurement import Measurement, Needs, Point, Record
 from procedures.parameters import Count, Number, ParameterError
 
 # What a point costs beside its exposures, for the forecast (s): wave plate, shutter, readings.
-_OVERHEAD_S = 1.5
+_OVERHEAD_S = 1.3
+_OPENING_S = 0.3  # light beyond the exposures of a record: shutter, read-outs
+_MARGIN = 1.1
+_STARVED = 20.0
+_NARROWEST_NM = 20.0  # step of a survey
+_LOOK_S = 0.5  # light of a step of it
 _MOST_ATTEMPTS = 8
 _COOLING_S = 1800.0
 
@@ -95,7 +100,7 @@ class SpectrumSeries(Measurement):
         raise NotImplementedError
 
     def lit_share(self, point: Point) -> float:
-        """Return about which share of the longest exposure a point takes, for the forecast."""
+        """Return how much shorter the exposure of a point is than that of the faintest, about."""
         raise NotImplementedError
 
     def own_columns(self, point: Point) -> Record:
@@ -110,12 +115,20 @@ class SpectrumSeries(Measurement):
             raise ParameterError("must be below survey_max_nm", key="survey_min_nm")
 
     def needs(self, point: Point) -> Needs:
-        """Forecast from the longest exposure: what it takes at most where light is scarce."""
+        """Forecast from the longest exposure: how bright the sample is shows only later.
+
+        Shots: every record of the longest exposure, and the look before it. Time: the faintest
+        would like `_STARVED` times as long.
+        """
         rate = self.bench.pump.source.repetition_rate_Hz
-        lit = max(self.exposure_max_s * self.lit_share(point), self.shots_min / rate)
-        shots = math.ceil(1.2 * lit * rate)
+        longest_s, least_s = float(self.exposure_max_s), self.shots_min / rate
+        most_s = max(longest_s, min(2.0 * least_s, least_s + longest_s)) + longest_s / 8.0
+        shots = math.ceil(_MARGIN * rate * (most_s + _OPENING_S))
+        share = _STARVED * self.lit_share(point)
+        lit_s = max(longest_s * min(share, 1.0), least_s)
+        dark_s = lit_s if share < 1.0 or least_s > longest_s else 0.0  # taken once for an exposure
         return Needs(
-            seconds=2.0 * lit + _OVERHEAD_S,
+            seconds=1.1 * lit_s + dark_s + _OVERHEAD_S,
             shots=shots,
             dose_J_cm2=shots * point["fluence_uJ_cm2"] * 1e-6,
             setpoints={
@@ -123,6 +136,18 @@ class SpectrumSeries(Measurement):
                 "stripe_length_mm": point["length_mm"],
             },
         )
+
+    def readying(self) -> Needs:
+        """The survey, where the emission is to be looked for."""
+        if self.centre_wavelength_nm or "centre_wavelength_nm" in self.decisions:
+            return Needs(0.0)
+        windows = math.ceil((self.survey_max_nm - self.survey_min_nm) / _NARROWEST_NM)
+        return self._lit(_LOOK_S * windows, self.survey_fluence_uJ_cm2())
+
+    def _lit(self, seconds: float, fluence_uJ_cm2: float) -> Needs:
+        """Return what so much light asks."""
+        shots = math.ceil(seconds * self.bench.pump.source.repetition_rate_Hz)
+        return Needs(2.0 * seconds, shots, shots * fluence_uJ_cm2 * 1e-6)
 
     def axes(self) -> tuple[Axis, ...]:
         """The wavelength of each pixel."""

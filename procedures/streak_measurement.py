@@ -26,6 +26,9 @@ from procedures.parameters import Choice, Count, Number, ParameterError
 from procedures.spectrum_series import BEAM_COLUMNS
 
 _OVERHEAD_S = 8.0
+_OPENING_S = 0.4  # light beyond the frames of a record: shutter, read-outs
+_MARGIN = 1.25  # light between the frames, which the shutter stays open for
+_NARROWEST_NM = 25.0  # step of a survey
 _MOST_ATTEMPTS = 10
 _SURVEY_S = 0.5
 _SURVEY_SIGMA = 8.0
@@ -137,13 +140,27 @@ class StreakMeasurement(Measurement):
     def needs(self, point: Point) -> Needs:
         """Forecast: the light of the record, a look before it, and the background."""
         rate = self.bench.pump.source.repetition_rate_Hz
-        shots = math.ceil(rate * (self.integration_s + 2.0 * self.exposure_max_s))
+        lit_s = self.integration_s + self.exposure_max_s
+        shots = math.ceil(rate * (_MARGIN * lit_s + _OPENING_S))
         return Needs(
             seconds=2.0 * self.integration_s + 2.0 * self.exposure_max_s + _OVERHEAD_S,
             shots=shots,
             dose_J_cm2=shots * point["fluence_uJ_cm2"] * 1e-6,
             setpoints={"fluence_uJ_cm2": point["fluence_uJ_cm2"]},
         )
+
+    def readying(self) -> Needs:
+        """The survey, and the images that tell the camera's gain, where they are to be taken."""
+        seconds = 0.0
+        if not (self.centre_wavelength_nm or "centre_wavelength_nm" in self.decisions):
+            steps = math.ceil((self.survey_max_nm - self.survey_min_nm) / _NARROWEST_NM)
+            seconds += steps * (_SURVEY_S + _OPENING_S)
+        if self.mode != StreakCamera.COUNTING and "event_counts" not in self.decisions:
+            seconds += _MARGIN * (self.integration_s + 2.0 * self.exposure_max_s) + _OPENING_S
+        fluences = self.fluences()
+        shots = math.ceil(seconds * self.bench.pump.source.repetition_rate_Hz)
+        dose = shots * math.sqrt(min(fluences) * max(fluences)) * 1e-6
+        return Needs(2.0 * seconds, shots, dose)
 
     def check_limits(self) -> Forecast:
         """See Measurement; the camera's own settings are checked too."""

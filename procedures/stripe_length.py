@@ -111,8 +111,8 @@ class StripeLength(SpectrumSeries):
         return [float(one) for one in spacing(low, high, points, self.spacing)] if points else []
 
     def lit_share(self, point: Point) -> float:
-        """Light grows with the length and faster than the fluence."""
-        brighter = (self.low_fluence_uJ_cm2 / point["fluence_uJ_cm2"]) ** 1.5
+        """Light grows with the length and the fluence at least."""
+        brighter = self.low_fluence_uJ_cm2 / point["fluence_uJ_cm2"]
         return float(min(brighter * self.length_min_mm / point["length_mm"], 1.0))
 
     def survey_fluence_uJ_cm2(self) -> float:
