@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,17 @@ def test_a_budget_ends_a_run_and_leaves_out_what_would_exceed_it(
     assert statuses(done)[0] == "finished"
     assert "left out" in statuses(done)
     assert "would exceed the night's budget" in str(done.to_json()["steps"])
+
+
+def test_the_budget_of_time_counts_from_the_start_that_was_waited_for(tmp_path: Path) -> None:
+    text = f'[night]\nstart = "START"\n[budget]\ntime_h = 0.1\n[[step]]\n{SHORT}'
+    night = Night.planned(write_plan(tmp_path, text.replace("START", "03:00")), None, tmp_path)
+    asked = night.check(lambda _line: None)
+    hour = (datetime.fromtimestamp(asked.clock.now()) + timedelta(hours=5)).strftime("%H:%M")
+    done = begin(tmp_path, text.replace("START", hour))
+    assert statuses(done) == ["finished"]
+    with pytest.raises(PlanError, match=r"budget.time_h: the plan needs up to"):
+        begin(tmp_path, text.replace("START", hour).replace("0.1", "0.0001"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ class Used:
     """The budget of a night and what is used of it.
 
     Args:
-        table: [budget]. begun_s: when the night began first (bench time). now: the night's clock.
+        table: [budget]. begun_s: when the night began first, or its start if that is later (bench
+            time). now: the night's clock.
         states: what its steps have used so far; asked anew each time.
     """
 

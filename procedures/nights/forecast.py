@@ -70,13 +70,17 @@ class StepForecast:
 
 @dataclass(frozen=True)
 class NightForecast:
-    """What a night asks: its steps, the total time from now, and the clock that it runs on."""
+    """What a night asks: its steps, the total time from now, and the clock that it runs on.
+
+    waits_s: for its start, of that time; the budget counts from there.
+    """
 
     steps: list[StepForecast]
     seconds: float
     clock: NightClock
     free_bytes: float
     spots: tuple[SpotDose, ...] = ()
+    waits_s: float = 0.0
 
     @property
     def shots(self) -> int:
@@ -236,19 +240,20 @@ def _timed(
     begun = now = clock.now()
     if plan.night.start is not None:
         now = max(now, plan.night.start.resolve(begun))
+    waits_s = now - begun
     timed = []
     for one in steps:
         if one.step.start is not None:
             now = max(now, one.step.start.resolve(begun))
         timed.append(StepForecast(**{**one.__dict__, "begins_s": now}))
         now += one.seconds
-    return NightForecast(timed, now - begun, clock, free)
+    return NightForecast(timed, now - begun, clock, free, waits_s=waits_s)
 
 
 def _check_totals(plan: PlanFile, night: NightForecast, folder: Path) -> None:
     budget: BudgetTable = plan.budget
     for key, needs, unit, scale in (
-        ("time_h", night.seconds, "hours", 3600.0),
+        ("time_h", night.seconds - night.waits_s, "hours", 3600.0),
         ("shots", float(night.shots), "shots", 1.0),
         ("dose_J_cm2", night.dose_J_cm2, "J/cm2", 1.0),
     ):

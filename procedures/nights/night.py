@@ -252,9 +252,11 @@ class Night:
         folder.note("began", clock.now(), pid=os.getpid())
         for path in folder.clear_orphans({state.file for state in known.steps.values()}):
             tell("info", f"{path.name} held nothing and is taken away", clock.now())
+        start = self.plan.night.start
+        starts_s = begun_s if start is None else max(begun_s, start.resolve(begun_s))
         budget = Used(
             self.plan.budget,
-            begun_s,
+            starts_s,
             clock.now,
             lambda: [s for s in view.states.values() if s.status != RUNNING],
         )
@@ -262,9 +264,9 @@ class Night:
         if known.parts:
             tell("info", f"going on with the night: {view.summary()}", clock.now())
         herald.began(known.parts > 0)
-        if self.plan.night.start is not None:
-            view.doing = f"waiting for {self.plan.night.start.text}"
-            stepping.wait_until(self.plan.night.start.resolve(begun_s), self.plan.night.start.text)
+        if start is not None:
+            view.doing = f"waiting for {start.text}"
+            stepping.wait_until(start.resolve(begun_s), start.text)
         for step in self.steps:
             state = view.states.get(step.number, StepState())
             if not self._to_do(state):

@@ -94,7 +94,7 @@ class BudgetTable(_PlanTable):
     """[budget]: what the whole night may use; a step that would exceed it is not begun."""
 
     time_h: Positive | None = None
-    """Time from the beginning of the night (hours); a run that goes on then is ended."""
+    """Time from the start of the night (hours); a run that goes on then is ended."""
     shots: Positive | None = None
     """Laser shots on all samples together."""
     dose_J_cm2: Positive | None = None
