@@ -7,7 +7,7 @@ stopped, the file stays as it is, and its turn comes again. Stops at when and wh
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Shrinker(QtCore.QObject):
         self._idle_since = time.monotonic()
         self._process = QtCore.QProcess(self)
         self._process.setProgram(sys.executable)
-        self._process.setStandardErrorFile(QtCore.QProcess.nullDevice())
+        self._process.setProcessChannelMode(QtCore.QProcess.ProcessChannelMode.MergedChannels)
         self._process.finished.connect(self._ended)
 
     def add(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class Shrinker(QtCore.QObject):
         if running or not self._waiting or time.monotonic() - self._idle_since < IDLE_S:
             return
         self._path = self._waiting.pop(0)
-        self._process.setArguments(["-m", "procedures.cli", "compress", "--json", str(self._path)])
+        self._process.setArguments(["-m", "procedures.cli", "compress", str(self._path)])
         self._process.start()
 
     def end(self) -> None:
@@ -70,24 +70,12 @@ class Shrinker(QtCore.QObject):
         self._process.kill()
         self._process.waitForFinished(round(1000 * _STOPS_S))
         if path is not None:
-            path.with_name(f"{path.name}.{number}.small.tmp").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a later sweep finds it
+                path.with_name(f"{path.name}.{number}.small.tmp").unlink(missing_ok=True)
 
     def _ended(self, code: int, _status: QtCore.QProcess.ExitStatus) -> None:
         path, self._path = self._path, None
-        output = bytes(self._process.readAllStandardOutput().data()).decode(errors="replace")
-        if path is None:  # stopped by us
-            return
-        try:
-            (done,) = json.loads(output)["files"]
-        except (ValueError, KeyError):
-            self.told.emit("warning", f"{path.name}: not compressed (exit code {code})")
-            return
-        before, after = float(done["bytes_before"]), float(done["bytes"])
-        if after < before:
-            self.told.emit("info", f"{path.name}: {_size(before)} made {_size(after)}")
-        elif done["left_because"]:
-            self.told.emit("info", f"{path.name}: not compressed: {done['left_because']}")
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+        output = bytes(self._process.readAll().data()).decode(errors="replace")
+        if path is not None:  # else it was stopped by us
+            for line in filter(None, map(str.strip, output.splitlines())):
+                self.told.emit("warning" if code else "info", line)

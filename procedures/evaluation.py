@@ -22,7 +22,7 @@ from instruments.errors import BenchError, ConfigError
 from procedures.analysis.power_sweep import PowerSweepData, analyze_power_sweep
 from procedures.analysis.results import Analysis
 from procedures.analysis.unmeasured_response import GRATING_AND_SILICON
-from procedures.registry import MeasurementEntry, measurement
+from procedures.registry import MeasurementEntry, measurement, own_measurements
 from procedures.running.runfile import RunFile
 
 
@@ -79,7 +79,7 @@ def evaluate(path: str | Path, *, extrapolate: bool = False) -> Evaluation:
             raise NothingToAnalyze(f"{path}: {error}") from error
         if not entry.evaluate:
             raise NothingToAnalyze(f"{path}: no analysis is known for {run.measurement!r}")
-        _refuse_foreign(path, run, entry)
+        _refuse_foreign(path, run)
         function = entry.load("evaluate")
         more = {"extrapolate": True} if extrapolate and _extrapolates(function) else {}
         analysis, data = function(run, **more)
@@ -87,19 +87,25 @@ def evaluate(path: str | Path, *, extrapolate: bool = False) -> Evaluation:
         return Evaluation(str(path), run.measurement, run.status, analysis, data, about)
 
 
-def _refuse_foreign(path: str | Path, run: RunFile, entry: MeasurementEntry) -> None:
-    """Refuse a run whose parameters are not those of the measurement that it names.
+def _refuse_foreign(path: str | Path, run: RunFile) -> None:
+    """Refuse a run whose parameters are those of another measurement than it names.
 
-    Columns alone do not tell: several measurements have the same. (A parameter that is missing may
-    be younger than the run.)
+    Columns alone do not tell: several measurements have the same. A parameter that is missing or
+    unknown may be younger or older than this program.
     """
-    own = entry.load()()
-    unknown = sorted(set(run.parameters) - set(own.quantities()))
-    if unknown:
-        raise NothingToAnalyze(
-            f"{path}: it names {entry.name!r}, which has no {', '.join(unknown)}: "
-            "it holds a run of another measurement, whose numbers would mean nothing"
-        )
+    given = set(run.parameters)
+    if given <= _parameters(measurement(run.measurement)):
+        return
+    for entry in own_measurements():
+        if entry.name != run.measurement and given <= _parameters(entry):
+            raise NothingToAnalyze(
+                f"{path}: it names {run.measurement!r} and holds the parameters of "
+                f"{entry.name!r}: numbers would mean nothing"
+            )
+
+
+def _parameters(entry: MeasurementEntry) -> set[str]:
+    return set(entry.load()().quantities())
 
 
 def evaluate_series(paths: Sequence[str | Path]) -> Evaluation:
@@ -120,6 +126,7 @@ def evaluate_series(paths: Sequence[str | Path]) -> Evaluation:
                 "for power sweeps of one film on several days, all others one at a time"
             )
         for path, run in zip(paths, runs, strict=True):
+            _refuse_foreign(path, run)
             if not run.start_time:
                 raise NothingToAnalyze(f"{path}: the run has not started")
         name, target = series

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,14 @@ class Needs:
     shots: int = 0
     dose_J_cm2: float = 0.0
     setpoints: Mapping[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: Needs) -> Needs:
+        """Return what both ask, one after the other; set points are left out."""
+        return Needs(
+            self.seconds + other.seconds,
+            self.shots + other.shots,
+            self.dose_J_cm2 + other.dose_J_cm2,
+        )
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,11 @@ class Measurement(Procedure):  # type: ignore[misc]
     def readying(self) -> Needs:
         """Say what readying the bench asks of it before the first point, as far as it is light."""
         return Needs(0.0)
+
+    def light(self, seconds: float, fluence_uJ_cm2: float) -> Needs:
+        """Return what so much light asks, as long again without it included."""
+        shots = math.ceil(seconds * self.bench.pump.source.repetition_rate_Hz)
+        return Needs(2.0 * seconds, shots, shots * fluence_uJ_cm2 * 1e-6)
 
     def prepare(self) -> None:
         """Ready the bench; what is found out here goes into `self.decisions`."""

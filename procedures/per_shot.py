@@ -119,8 +119,7 @@ class PerShot(Measurement):
 
     def readying(self) -> Needs:
         """The light while the shutter opens and closes."""
-        shots = math.ceil(_OPENING_S * self.bench.pump.source.repetition_rate_Hz)
-        return Needs(_OPENING_S, shots, shots * float(self.fluence_uJ_cm2) * 1e-6)
+        return self.light(_OPENING_S, self.fluence_uJ_cm2)
 
     def axes(self) -> tuple[Axis, ...]:
         """The shots of a block, and the wavelength of each pixel."""

@@ -181,12 +181,7 @@ class Photostability(SpectrumSeries):
         if f"{WINDOWS[0]}_min_nm" in self.decisions:
             return found
         full, seconds = float(self.fluence_uJ_cm2), (_LOOK_FRAMES + 1.0) * self.exposure_max_s
-        looks = (self._lit(seconds, full * float(self.low_share)), self._lit(seconds, full))
-        return Needs(
-            found.seconds + sum(one.seconds for one in looks),
-            found.shots + sum(one.shots for one in looks),
-            found.dose_J_cm2 + sum(one.dose_J_cm2 for one in looks),
-        )
+        return found + self.light(seconds, full * self.low_share) + self.light(seconds, full)
 
     def lit_share(self, point: Point) -> float:
         """Only the weak light may need the longest exposure."""

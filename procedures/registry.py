@@ -148,6 +148,11 @@ _OWN = (
 )
 
 
+def own_measurements() -> tuple[MeasurementEntry, ...]:
+    """Return those of this package."""
+    return _OWN
+
+
 def measurements() -> dict[str, MeasurementEntry]:
     """Return every measurement known here, by name."""
     found = {entry.name: entry for entry in _OWN}

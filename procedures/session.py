@@ -21,10 +21,11 @@ from procedures.parameters import toml_value
 from procedures.registry import measurement as find_measurement
 from procedures.running import lock
 from procedures.running.describe import Description, describe_queued
+from procedures.running.followers import Listener
 from procedures.running.ledger import Ledger, ledger_of, plan_check
 from procedures.running.memory import give_back
 from procedures.running.runfile import RunFile, create_queued
-from procedures.running.runner import Listener, Outcome, carry_out
+from procedures.running.runner import Outcome, carry_out
 
 __all__ = [
     "Control",

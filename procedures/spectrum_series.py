@@ -142,12 +142,7 @@ class SpectrumSeries(Measurement):
         if self.centre_wavelength_nm or "centre_wavelength_nm" in self.decisions:
             return Needs(0.0)
         windows = math.ceil((self.survey_max_nm - self.survey_min_nm) / _NARROWEST_NM)
-        return self._lit(_LOOK_S * windows, self.survey_fluence_uJ_cm2())
-
-    def _lit(self, seconds: float, fluence_uJ_cm2: float) -> Needs:
-        """Return what so much light asks."""
-        shots = math.ceil(seconds * self.bench.pump.source.repetition_rate_Hz)
-        return Needs(2.0 * seconds, shots, shots * fluence_uJ_cm2 * 1e-6)
+        return self.light(_LOOK_S * windows, self.survey_fluence_uJ_cm2())
 
     def axes(self) -> tuple[Axis, ...]:
         """The wavelength of each pixel."""

@@ -157,10 +157,7 @@ class StreakMeasurement(Measurement):
             seconds += steps * (_SURVEY_S + _OPENING_S)
         if self.mode != StreakCamera.COUNTING and "event_counts" not in self.decisions:
             seconds += _MARGIN * (self.integration_s + 2.0 * self.exposure_max_s) + _OPENING_S
-        fluences = self.fluences()
-        shots = math.ceil(seconds * self.bench.pump.source.repetition_rate_Hz)
-        dose = shots * math.sqrt(min(fluences) * max(fluences)) * 1e-6
-        return Needs(2.0 * seconds, shots, dose)
+        return self.light(seconds, self._middle_uJ_cm2())
 
     def check_limits(self) -> Forecast:
         """See Measurement; the camera's own settings are checked too."""
@@ -222,14 +219,18 @@ class StreakMeasurement(Measurement):
             self.streak.set_exposure_s(self._exposure_s)
             self.bench.pump.set_fluence(float(last_record["fluence_setpoint"]))
 
+    def _middle_uJ_cm2(self) -> float:
+        """Return the fluence at which is looked: the geometric middle."""
+        fluences = self.fluences()
+        return math.sqrt(min(fluences) * max(fluences))
+
     def _look_for_emission(self) -> float:
         """Step the window over the survey range; return the brightest wavelength (nm).
 
         Raises InstrumentError if there is no emission.
         """
         streak, pump = self.streak, self.bench.pump
-        fluences = self.fluences()
-        pump.set_fluence(math.sqrt(min(fluences) * max(fluences)))
+        pump.set_fluence(self._middle_uJ_cm2())
         low, high = float(self.survey_min_nm), float(self.survey_max_nm)
         best_nm, best, centre, seen = 0.0, 0.0, low, False
         while centre < high:
@@ -289,8 +290,7 @@ class StreakMeasurement(Measurement):
             self.decisions |= {"event_counts": 1.0, "event_counts_errors": 0.0}
             return
         streak, pump = self.streak, self.bench.pump
-        fluences = self.fluences()
-        pump.set_fluence(math.sqrt(min(fluences) * max(fluences)))
+        pump.set_fluence(self._middle_uJ_cm2())
         image = self._unsaturated_look(self._exposure_s)
         frames = max(round(0.5 * self.integration_s / image.exposure_s), 1)
         pair = []

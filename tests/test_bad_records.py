@@ -233,7 +233,7 @@ def test_a_file_of_another_measurement_is_told_as_such(
     copy = spoilt(runs["photostability"], tmp_path, rename)
     done = CliRunner().invoke(app, ["analyze", str(copy), "--json"])
     assert isinstance(done.exception, NothingToAnalyze) and done.exception.exit_code == 2
-    assert "another measurement" in str(done.exception)
+    assert "the parameters of 'photostability'" in str(done.exception)
 
 
 def test_ninety_percent_is_extrapolated_only_when_asked(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 import sim_drivers.bench
 from instruments import config
+from instruments.clock import VirtualClock
 from procedures.evaluation import evaluate
 from procedures.power_sweep import PowerSweep
 from procedures.running import recovering
@@ -304,3 +306,30 @@ def test_a_resumed_run_meets_the_same_faults(run: Any, monkeypatch: pytest.Monke
             assert np.array_equal(file.records("spectra"), whole.records["spectra"])
             assert np.allclose(file.records("fluence"), whole.records["fluence"], rtol=1e-12)
             assert np.array_equal(file.records("shots_on_sample"), whole.records["shots_on_sample"])
+
+
+def test_what_a_look_takes_is_not_counted_with_the_next_record() -> None:
+    """Else a resumed run, whose next record begins after the look, would look less often."""
+    clock = VirtualClock(1.7e9)
+    looks: list[float] = []
+
+    def record(_point: Any) -> dict[str, Any]:
+        clock.sleep(0.1)
+        return {}
+
+    def look() -> Any:
+        looks.append(clock.now() - 1.7e9)
+        clock.sleep(1.0)
+        return None
+
+    instruments = SimpleNamespace(get=lambda _role: look())
+    bench = SimpleNamespace(clock=clock, spectrograph=None, instruments=instruments)
+    recovery = recovering.Recovery(
+        SimpleNamespace(record=record),  # type: ignore[arg-type]
+        bench,  # type: ignore[arg-type]
+        lambda _level, _text: None,
+    )
+    recovery.begin()
+    for _ in range(100):
+        recovery.take({})
+    assert looks == pytest.approx([5.0, 10.0], abs=0.11)

@@ -192,9 +192,13 @@ def test_files_of_several_measurements_are_no_series(good: dict[str, Path], tmp_
 @pytest.mark.parametrize(
     ("of", "named", "says"),
     [
-        ("power-sweep", "stripe-length", "it names 'stripe-length', which has no "),
-        ("ageing", "power-sweep", "which has no days: "),  # and all the columns
-        ("ageing", "biexciton", "which has no "),
+        (
+            "power-sweep",
+            "stripe-length",
+            "it names 'stripe-length' and holds the parameters of 'power-sweep'",
+        ),
+        ("ageing", "power-sweep", "the parameters of 'ageing'"),  # and all the columns
+        ("ageing", "biexciton", "the parameters of 'ageing'"),
     ],
 )
 def test_a_file_that_names_another_measurement_is_refused(

@@ -14,8 +14,8 @@ from procedures.evaluation import evaluate
 from procedures.measurement import Measurement
 from procedures.parameters import ParameterError
 from procedures.registry import measurement
+from procedures.running.followers import Listener
 from procedures.running.runfile import RunFile
-from procedures.running.runner import Listener
 from procedures.session import Description, build, forecast, go_on, measure
 
 PRESET = {"centre_wavelength_nm": 515.0, "integration_s": 10.0}

@@ -134,9 +134,7 @@ class ControlServer:
         self._tell(lambda: {"event": "started", **self._view.status()})
 
     def recorded(self, number: int, record: Mapping[str, Any]) -> None:
-        """Tell of a record; arrays are copied, and only if somebody has asked for them."""
-        if not self.subscribers:
-            return
+        """Tell `subscribers` of a record; arrays are copied, and only if they are asked for."""
         arrays: dict[str, Any] | None = None
         size = 0
         with self._guard:

@@ -120,6 +120,7 @@ class Recovery:
             now = self._now()
             if now >= self._look_s or now - self._ended > _LONG_S:
                 self._look(now)
+                now = self._now()
             self._ended = now
             self._last = found
             return found

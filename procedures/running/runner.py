@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from instruments.bench import Bench, open_bench
 from instruments.clock import Clock, VirtualClock
 from instruments.config import BenchConfig
 from instruments.errors import BenchError, ConfigError, InstrumentError, InterlockTripped
-from procedures.measurement import Forecast, Measurement
+from procedures.measurement import Measurement
 from procedures.running import lock
 from procedures.running.control_server import ControlServer
 from procedures.running.describe import Description, describe_start
+from procedures.running.followers import Followers, Listener, RecordedFile
 from procedures.running.guard import guarding
 from procedures.running.header import RunStart
 from procedures.running.interlock import Interlock
@@ -43,19 +44,6 @@ _NOBODY = Description()
 _LOOK_S = 0.1  # dose and room are looked at no oftener
 
 
-class Listener(Protocol):
-    """Who follows a run; called in the runner's thread, so be quick."""
-
-    def started(self, measurement: Measurement, forecast: Forecast) -> None:
-        """The plan is checked and the first record is about to be taken."""
-
-    def progress(self, percent: float) -> None:
-        """So much of the plan is done."""
-
-    def recorded(self, record: Mapping[str, Any]) -> None:
-        """A record was handed to the file."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: status of the file, records in it, what went wrong, exit code."""
@@ -65,75 +53,6 @@ class Outcome:
     records: int
     error: BaseException | None
     exit_code: int
-
-
-class _File:
-    """The run file as the runner uses it; until it is started, log lines wait."""
-
-    def __init__(self, path: Path, report: Callable[[str], None], followers: _Followers) -> None:
-        self.path = path
-        self.report = report
-        self.writer: RunWriter | None = None
-        self.waiting: list[tuple[float, str, str]] = []
-        self.moment: float | None = None  # instead of the bench's, before it is restored
-        self.followers = followers
-        self.draw = 0
-
-    def log(self, level: str, text: str, moment: float) -> None:
-        moment = moment if self.moment is None else self.moment
-        with contextlib.suppress(OSError, ValueError):  # the terminal may have been closed
-            self.report(text)
-        self.followers.logged(moment, level, text)
-        if self.writer is None:
-            self.waiting.append((moment, level, text))
-        else:
-            self.writer.log(level, text, moment)
-
-    def start(self, writer: RunWriter) -> None:
-        self.writer = writer
-        for moment, level, text in self.waiting:
-            writer.log(level, text, moment)
-        self.waiting.clear()
-
-
-class _Followers:
-    """All who follow a run: what is known of it, who listens over its socket, the caller."""
-
-    def __init__(self, view: RunView, listener: Listener | None) -> None:
-        self.view = view
-        self.server: ControlServer | None = None
-        self._listener = listener
-
-    def started(self, measurement: Measurement, forecast: Forecast) -> None:
-        self.view.started(forecast)
-        if self.server is not None:
-            self.server.started()
-        if self._listener is not None:
-            self._listener.started(measurement, forecast)
-
-    def recorded(self, count: int, record: Mapping[str, Any]) -> None:
-        self.view.records = count
-        server = self.server
-        if server is not None and server.subscribers:
-            server.recorded(count, record)
-        if self._listener is not None:
-            self._listener.recorded(record)
-
-    def progress(self, percent: float) -> None:
-        if self.server is not None:
-            self.server.progress(percent)
-        if self._listener is not None:
-            self._listener.progress(percent)
-
-    def logged(self, moment: float, level: str, text: str) -> None:
-        self.view.logged(moment, level, text)
-        if self.server is not None:
-            self.server.logged(moment, level, text)
-
-    def state(self, state: str) -> None:
-        self.view.state = state
-        if self.server is not None:
-            self.server.state(state)
 
 
 def carry_out(
@@ -171,7 +90,7 @@ def carry_out(
     view = RunView(path, measurement, total, about.sample, about.spot)
     if resume_from is not None:
         view.records = int(resume_from["records"])
-    followers = _Followers(view, listener)
+    followers = Followers(view, listener)
     with contextlib.ExitStack() as held:
         server = _served(view, measurement)
         more: dict[str, Any] = {}
@@ -185,7 +104,7 @@ def carry_out(
         clear_away(path)
         held.enter_context(announced(path, config.data_dir))
         followers.server = server
-        file = _File(path, report, followers)
+        file = RecordedFile(path, report, followers)
         file.draw = about.draw
         outcome = _carry_out(
             file,
@@ -214,7 +133,7 @@ def _served(view: RunView, measurement: Measurement) -> ControlServer | None:
 def _opened(
     config: BenchConfig,
     measurement: Measurement,
-    file: _File,
+    file: RecordedFile,
     bench: Bench | None,
     resume_from: Mapping[str, Any] | None,
 ) -> Iterator[Bench]:
@@ -244,7 +163,7 @@ def _opened(
 
 
 def _carry_out(
-    file: _File,
+    file: RecordedFile,
     measurement: Measurement,
     opened: contextlib.AbstractContextManager[Bench],
     resume_from: Mapping[str, Any] | None,
@@ -311,7 +230,9 @@ def _watched(bench: Bench, tell: Callable[[str, str], None]) -> Iterator[Interlo
         yield made
 
 
-def _dose(file: _File, measurement: Measurement, bench: Bench, ledger: Ledger | None) -> RunDose:
+def _dose(
+    file: RecordedFile, measurement: Measurement, bench: Bench, ledger: Ledger | None
+) -> RunDose:
     """Return what counts the dose of this run, and knows its budget."""
     view, now = file.followers.view, bench.clock.now
     run = ""
@@ -333,7 +254,7 @@ def _dose(file: _File, measurement: Measurement, bench: Bench, ledger: Ledger | 
 class _Opening:
     """Has an instrument opened again that does not answer yet, as a record is taken again."""
 
-    def __init__(self, file: _File, measurement: Measurement) -> None:
+    def __init__(self, file: RecordedFile, measurement: Measurement) -> None:
         self._file, self._measurement = file, measurement
 
     def again(self, role: str, error: InstrumentError, tries: int, clock: Clock) -> bool:
@@ -388,7 +309,7 @@ class _Asked:
 
 
 def _measure(
-    file: _File,
+    file: RecordedFile,
     measurement: Measurement,
     bench: Bench,
     signals: Signals,
@@ -549,7 +470,7 @@ def _explain(error: BaseException | None, status: str) -> str:
 
 
 def _close(
-    file: _File, status: str, text: str, moment: float | None, records: int
+    file: RecordedFile, status: str, text: str, moment: float | None, records: int
 ) -> tuple[int, BaseException | None]:
     """Write the end into the file; return the records that it holds, and what went wrong."""
     level = "info" if status == "finished" else "error"
